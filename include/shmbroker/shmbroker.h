@@ -1,0 +1,645 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SHMBROKER_H
+#define SHMBROKER_H
+
+/**
+ * libshmbroker - named shared memory, handed out by shmbrokerd
+ *
+ * A *region* is memory with a name, an owner and a mode. The broker creates it and passes its
+ * descriptors; this library maps them. From then on reading, writing and waiting happen in shared
+ * memory, without the broker.
+ *
+ * Names: "video/cam0": components of [A-Za-z0-9._-] with '/' between, 1 to SHMB_NAME_MAX bytes in
+ * all, no empty, "." or ".." component. A name whose first component is "~UID" belongs to that
+ * user: only it (and root) may create there.
+ *
+ * Results: 0 (or a count) on success, else a negative SHMB_E... of <shmbroker/errors.h>. Outputs
+ * come last, are named ret_..., and are written only on success. Any function that takes a handle
+ * may return SHMB_EFORKED (called in a forked child; its own client is needed there) and
+ * SHMB_ECLOSED (the handle was closed); any function that asks the broker may return
+ * SHMB_EDISCONNECTED, SHMB_ETIMEDOUT, SHMB_EPROTO and SHMB_ENOMEM. They are not repeated below.
+ *
+ * Threads: every function may be called from any thread, several at once on one handle, except that
+ * ..._free() must be the last call on its handle.
+ *
+ * Blocking: functions that ask the broker block for at most the client's timeout. Functions on
+ * mapped memory never block, except shmb_region_wait(), and shmb_region_flush() for as long as the
+ * system takes.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <shmbroker/errors.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SHMB_VERSION_MAJOR 0
+#define SHMB_VERSION_MINOR 1
+#define SHMB_VERSION_PATCH 0
+
+/** Longest region name, in bytes without the NUL. */
+#define SHMB_NAME_MAX 200
+
+struct shmb_client;
+struct shmb_region;
+
+/* ---- Access, mode and other small vocabularies
+ * ---------------------------------------------------------------- */
+
+/** What an opener asks for, and one octal digit of a region's mode (owner, group, other). Write
+ * implies lock. */
+enum shmb_access {
+	SHMB_LOCK = 1,
+	SHMB_WRITE = 2,
+	SHMB_READ = 4,
+};
+
+/** What a region's memory is made of; see "Backings" in shmbroker(7). */
+enum shmb_backing {
+	SHMB_BACKING_DEFAULT = 0, /* the broker chooses: shm where it serves one user, else memfd */
+	SHMB_BACKING_SHM = 1,
+	SHMB_BACKING_MEMFD = 2,
+};
+
+/** When a region goes away by itself. */
+enum shmb_lifetime {
+	SHMB_ATTACHED = 0,   /* with its last attachment; the default, because leaks are why people
+				come here */
+	SHMB_SESSION = 1,    /* with the session (connection) that created it */
+	SHMB_PERSISTENT = 2, /* when it is removed */
+};
+
+/** Bits of shmb_region_options.flags. */
+enum shmb_region_flags {
+	SHMB_KEEP_FD = 1 << 0, /* keep the data descriptor after mapping, see shmb_region_fd() */
+	SHMB_DUMP = 1 << 1,    /* include the mapping in core dumps (default: MADV_DONTDUMP) */
+	SHMB_RESERVE =
+		1 << 2, /* create only: allocate the memory now; SHMB_ENOSPC if there is none */
+};
+
+/* ---- Errors
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+/**
+ * shmb_strerror() - the sentence for a code, for people
+ * @code: a negative SHMB_E... or any other number
+ *
+ * Return: a static string, never NULL. Callable from anywhere, signal handlers included.
+ */
+const char *shmb_strerror(int code);
+
+/**
+ * shmb_error_name() - the name of a code as the wire and --json spell it, such as "not-found"
+ * @code: a negative SHMB_E... or any other number
+ *
+ * Return: a static string, never NULL ("unknown" for a number that is not ours).
+ */
+const char *shmb_error_name(int code);
+
+/** The particulars of the last error of a handle; a field that does not apply is 0. */
+struct shmb_error {
+	size_t struct_size; /* set by the caller: sizeof(struct shmb_error) */
+	int code;           /* 0 if nothing has failed yet */
+	uint64_t offset;    /* bytes: where the refused range began */
+	uint64_t length;    /* bytes: how long it was */
+	uint64_t size;      /* bytes: the region's size at that time */
+	uint64_t alignment; /* bytes: what the offset should have been a multiple of */
+	uint64_t limit;     /* the limit that was reached, in its own unit */
+	char what[64]; /* which limit, argument or step failed; "" if there is nothing to add */
+};
+
+/**
+ * shmb_client_last_error(), shmb_region_last_error() - what exactly went wrong last on this handle
+ * @ret_error: filled up to its struct_size; code is 0 if nothing has failed yet
+ *
+ * Errors of several threads on one handle overwrite each other. Works on closed handles.
+ *
+ * Return: 0, or SHMB_EINVAL (struct_size too small).
+ */
+int shmb_client_last_error(struct shmb_client *client, struct shmb_error *ret_error);
+int shmb_region_last_error(struct shmb_region *region, struct shmb_error *ret_error);
+
+/**
+ * shmb_error_format() - one sentence with the particulars, such as
+ *                       "out of bounds: 8 bytes at offset 4092 of a region of 4096 bytes"
+ * @error:  from shmb_..._last_error()
+ * @buffer: where to write; always NUL-terminated if @size > 0
+ * @size:   bytes at @buffer; 256 holds every sentence
+ *
+ * Return: length in bytes of the whole sentence without the NUL (as snprintf()).
+ */
+int shmb_error_format(const struct shmb_error *error, char *buffer, size_t size);
+
+/* ---- Client
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+struct shmb_client_options {
+	size_t struct_size;
+	int timeout_ms;   /* bound of each request, connecting included; default 5000 */
+	int spin_us;      /* microseconds shmb_region_wait() may spin before it sleeps; -1: measured
+			     default */
+	const char *name; /* shown by the broker's logs and `shmbctl stats`; NULL: the program's
+			     name. Borrowed. */
+};
+
+/** Initializer with the defaults: struct shmb_client_options o = SHMB_CLIENT_OPTIONS_INIT; */
+#define SHMB_CLIENT_OPTIONS_INIT                                   \
+	{                                                          \
+		sizeof(struct shmb_client_options), 5000, -1, NULL \
+	}
+
+/**
+ * shmb_client_connect() - connect to a broker
+ * @address:    "system" (the host's broker), "user" (this user's), a socket path (anything with a
+ * '/'), or NULL: the environment's SHMB_ADDRESS (ignored in set-user-ID programs), else "user".
+ * There is never a silent fallback from one broker to another, so that two programs cannot miss
+ * each other.
+ * @options:    NULL for the defaults
+ * @ret_client: the connected client; give it back with shmb_client_free()
+ *
+ * Return: 0, or
+ *   SHMB_EINVAL       unknown word in @address, malformed SHMB_ADDRESS, or bad @options
+ *   SHMB_ENOENT       no socket there, or XDG_RUNTIME_DIR is not set
+ *   SHMB_ECONNREFUSED nobody listens on the socket
+ *   SHMB_EACCES       the socket's mode, or the broker, refuses this user
+ *   SHMB_EVERSION     no common protocol version
+ *   SHMB_EDQUOT       this user has too many connections
+ *   SHMB_EMFILE, SHMB_ENFILE  out of descriptors, here or in the broker
+ */
+int shmb_client_connect(const char *address, const struct shmb_client_options *options,
+			struct shmb_client **ret_client);
+
+/**
+ * shmb_client_free() - let go of a client
+ * @client: may be NULL
+ *
+ * The connection closes when the client and all its regions have been freed; callbacks no longer
+ * run, and requests in flight are cancelled silently. In a forked child this only frees the child's
+ * copy: the parent's session is untouched.
+ *
+ * Return: NULL.
+ */
+struct shmb_client *shmb_client_free(struct shmb_client *client);
+
+/**
+ * shmb_client_set_timeout() - bound of each later request
+ * @timeout_ms: milliseconds, at least 1
+ *
+ * Return: 0, or SHMB_EINVAL.
+ */
+int shmb_client_set_timeout(struct shmb_client *client, int timeout_ms);
+
+/**
+ * shmb_client_get_fd() - a descriptor that an event loop can watch
+ *
+ * Poll it for shmb_client_get_events() and call shmb_client_process() when it is ready. The
+ * descriptor belongs to the client and stays the same; do not read, write or close it. It is made
+ * at the first call.
+ *
+ * Return: the descriptor, or SHMB_EMFILE, SHMB_ENFILE, SHMB_ENOMEM.
+ */
+int shmb_client_get_fd(struct shmb_client *client);
+
+/** shmb_client_get_events() - what to poll for, as in poll(2) (POLLIN); ask again after
+ * shmb_client_process(). */
+int shmb_client_get_events(struct shmb_client *client);
+
+/**
+ * shmb_client_process() - take what has arrived and run the callbacks that are due, in this thread
+ *
+ * Never blocks. Callbacks run without a lock held and may call any function, shmb_region_free() on
+ * their region included; no other function runs callbacks. One thread at a time.
+ *
+ * Return: the number of callbacks run, SHMB_EBUSY (another thread is in it, or a callback called
+ * it), or SHMB_EDISCONNECTED (after the callbacks of cancelled requests have run).
+ */
+int shmb_client_process(struct shmb_client *client);
+
+/** shmb_client_ping() - one round trip to the broker. Return: 0. */
+int shmb_client_ping(struct shmb_client *client);
+
+/** One figure of the broker, such as ("regions", 12). @name is valid during the call. Non-zero ends
+ * the walk. */
+typedef int (*shmb_stats_fn)(const char *name, uint64_t value, void *userdata);
+
+/**
+ * shmb_client_stats() - the broker's live figures
+ * @callback: called once for each figure, before this function returns
+ *
+ * Return: 0, or what @callback returned if that was not 0.
+ */
+int shmb_client_stats(struct shmb_client *client, shmb_stats_fn callback, void *userdata);
+
+/* ---- Regions: making, opening, letting go
+ * ---------------------------------------------------------------------- */
+
+struct shmb_region_options {
+	size_t struct_size;
+	unsigned access; /* what the handle may do; default SHMB_READ | SHMB_WRITE. Not for open. */
+	unsigned flags;  /* enum shmb_region_flags */
+	uint32_t mode;   /* create: octal, digits of enum shmb_access; default 0700 */
+	enum shmb_backing backing;   /* create */
+	enum shmb_lifetime lifetime; /* create; default SHMB_ATTACHED */
+	uint64_t capacity; /* create: bytes the region can grow to without moving; 0: its size */
+};
+
+/** Initializer with the defaults: struct shmb_region_options o = SHMB_REGION_OPTIONS_INIT; */
+#define SHMB_REGION_OPTIONS_INIT                                                     \
+	{                                                                            \
+		sizeof(struct shmb_region_options), SHMB_READ | SHMB_WRITE, 0, 0700, \
+			SHMB_BACKING_DEFAULT, SHMB_ATTACHED, 0                       \
+	}
+
+/**
+ * shmb_region_create() - make a new region and attach to it
+ * @client:     connected client
+ * @name:       region name, see "Names" above; NUL-terminated
+ * @size:       bytes, at least 1. The memory reads as zeros; pages are taken when first touched, or
+ * now with SHMB_RESERVE.
+ * @options:    NULL for the defaults
+ * @ret_region: give it back with shmb_region_free()
+ *
+ * The creator may ask for any access, whatever @options->mode grants to others.
+ *
+ * Return: 0, or
+ *   SHMB_EINVAL   malformed name, zero size, capacity below size, unknown bit or value in @options
+ *   SHMB_EEXIST   the name is taken
+ *   SHMB_EACCES   the name belongs to another user, or the broker does not allow that backing here
+ *   SHMB_EFBIG    @size or capacity is more than the broker allows for one region
+ *   SHMB_EDQUOT   a limit for this user is reached; shmb_client_last_error() says which
+ *   SHMB_ENOSPC   no room for the memory
+ *   SHMB_ENOTSUP  the broker cannot make that backing
+ *   SHMB_ENOMEM, SHMB_EMFILE, SHMB_ENFILE, SHMB_ETOOMANYREFS  resources are exhausted, here or in
+ * the broker
+ */
+int shmb_region_create(struct shmb_client *client, const char *name, uint64_t size,
+		       const struct shmb_region_options *options, struct shmb_region **ret_region);
+
+/**
+ * shmb_region_open() - attach to an existing region
+ * @client:     connected client
+ * @name:       region name, see "Names" above; NUL-terminated
+ * @access:     SHMB_READ, optionally with SHMB_LOCK and SHMB_WRITE
+ * @options:    NULL for the defaults; only SHMB_KEEP_FD and SHMB_DUMP of its flags are used
+ * @ret_region: give it back with shmb_region_free()
+ *
+ * Asks the broker for the descriptors and maps the whole capacity. The mapping outlives a crash of
+ * the broker.
+ *
+ * Return: 0, or
+ *   SHMB_EINVAL  malformed @name or an unknown bit in @access or flags
+ *   SHMB_ENOENT  no region of that name that the caller may know of
+ *   SHMB_EACCES  the region's mode refuses this access to the caller
+ *   SHMB_EDQUOT  this user has too many attachments
+ *   SHMB_ENOMEM, SHMB_EMFILE, SHMB_ENFILE, SHMB_ETOOMANYREFS  resources are exhausted, here or in
+ * the broker
+ */
+int shmb_region_open(struct shmb_client *client, const char *name, unsigned access,
+		     const struct shmb_region_options *options, struct shmb_region **ret_region);
+
+/**
+ * shmb_region_open_or_create() - attach to the region of that name, making it if there is none
+ *
+ * As shmb_region_open() with @options->access if it exists, which keeps its size and mode; else as
+ * shmb_region_create(). Of several that race, exactly one creates.
+ *
+ * Return: 1 if it was created, 0 if it was opened, or an error of either.
+ */
+int shmb_region_open_or_create(struct shmb_client *client, const char *name, uint64_t size,
+			       const struct shmb_region_options *options,
+			       struct shmb_region **ret_region);
+
+/** Called by shmb_client_process() with 0 (1: created) and the region, or with an error and NULL.
+ */
+typedef void (*shmb_region_fn)(int status, struct shmb_region *region, void *userdata);
+
+/**
+ * shmb_region_create_async(), shmb_region_open_async() - the same without waiting
+ *
+ * Sends the request and returns; @callback runs exactly once from shmb_client_process(), unless the
+ * client is freed first, and then owns the region. A request whose client's timeout passed is
+ * answered with SHMB_ETIMEDOUT.
+ *
+ * Return: 0 (@callback will run), or an error (it will not): SHMB_EINVAL, SHMB_EBUSY (too many
+ * requests in flight).
+ */
+int shmb_region_create_async(struct shmb_client *client, const char *name, uint64_t size,
+			     const struct shmb_region_options *options, shmb_region_fn callback,
+			     void *userdata);
+int shmb_region_open_async(struct shmb_client *client, const char *name, unsigned access,
+			   const struct shmb_region_options *options, shmb_region_fn callback,
+			   void *userdata);
+
+/**
+ * shmb_region_close() - give the attachment back to the broker, keep the handle
+ *
+ * Never waits for the broker. Later calls on @region return SHMB_ECLOSED. Pointers into the
+ * mapping, those of views included, stay valid until shmb_region_free() but no longer show the
+ * region: reads give zeros or private bytes, writes go nowhere. So a thread that was just copying
+ * does not crash.
+ *
+ * Return: 0, or SHMB_ECLOSED.
+ */
+int shmb_region_close(struct shmb_region *region);
+
+/**
+ * shmb_region_free() - close if need be, unmap, free
+ * @region: may be NULL
+ *
+ * Return: NULL.
+ */
+struct shmb_region *shmb_region_free(struct shmb_region *region);
+
+/* ---- Regions: asking and administering
+ * ------------------------------------------------------------------------- */
+
+struct shmb_region_info {
+	size_t struct_size;
+	char name[SHMB_NAME_MAX + 1];
+	uint64_t id; /* unique in the life of the broker's instance; a name made anew has a new one
+		      */
+	uint64_t size;        /* bytes that may be read and written now */
+	uint64_t capacity;    /* bytes it may grow to */
+	uint64_t sequence;    /* number of publishes so far */
+	uint64_t created;     /* seconds since the epoch */
+	uint32_t uid, gid;    /* owner */
+	uint32_t mode;        /* octal */
+	uint32_t attachments; /* open handles, all processes */
+	enum shmb_backing backing;
+	enum shmb_lifetime lifetime;
+	int removed; /* no longer has a name, but is still attached somewhere */
+};
+
+/**
+ * shmb_region_stat() - what the broker knows of a region, by name
+ * @ret_info: filled up to its struct_size, which the caller sets
+ *
+ * Return: 0, or SHMB_EINVAL, SHMB_ENOENT.
+ */
+int shmb_region_stat(struct shmb_client *client, const char *name,
+		     struct shmb_region_info *ret_info);
+
+/** shmb_region_info() - the same for an open handle, which works after the name was removed, too.
+ */
+int shmb_region_info(struct shmb_region *region, struct shmb_region_info *ret_info);
+
+/** One region of a list; @info is valid during the call. Non-zero ends the walk. */
+typedef int (*shmb_list_fn)(const struct shmb_region_info *info, void *userdata);
+
+/**
+ * shmb_region_list() - walk the regions that the caller may know of, ordered by name
+ * @prefix:   only names that begin with these bytes; NULL or "" for all
+ * @callback: called for each, before this function returns, without a lock held
+ *
+ * Asks page by page (one bounded request each): a region that is there all the time is seen exactly
+ * once, one that comes or goes meanwhile may be missed.
+ *
+ * Return: 0, what @callback returned if that was not 0, or SHMB_EINVAL (malformed prefix).
+ */
+int shmb_region_list(struct shmb_client *client, const char *prefix, shmb_list_fn callback,
+		     void *userdata);
+
+/**
+ * shmb_region_resize() - change how many bytes are in use, within the capacity
+ * @size: bytes, 1 to the capacity
+ *
+ * Nobody's mapping moves and nobody's access faults. Bytes beyond a smaller size are out of bounds
+ * for read and write, read as zero through views, and their memory has gone back to the system when
+ * this returns; after growing they read as zero. Needs SHMB_WRITE.
+ *
+ * Return: 0, or SHMB_EINVAL (zero), SHMB_EFBIG (above the capacity: see limit of the last error),
+ * SHMB_EMODE.
+ */
+int shmb_region_resize(struct shmb_region *region, uint64_t size);
+
+/**
+ * shmb_region_remove() - take a region's name away, as unlink(2) does
+ *
+ * The name is free at once; those attached keep the memory until they let go. Owner or root only.
+ *
+ * Return: 0, or SHMB_EINVAL, SHMB_ENOENT, SHMB_EACCES.
+ */
+int shmb_region_remove(struct shmb_client *client, const char *name);
+
+/**
+ * shmb_region_chmod() - change who may open a region from now on; those attached keep what they
+ * have
+ * @mode: octal, at most 0777, digits of enum shmb_access
+ *
+ * Owner or root only. Return: 0, or SHMB_EINVAL, SHMB_ENOENT, SHMB_EACCES.
+ */
+int shmb_region_chmod(struct shmb_client *client, const char *name, uint32_t mode);
+
+/**
+ * shmb_region_chown() - give a region to another owner or group
+ * @uid, @gid: the new ones; (uint32_t)-1 leaves one as it is
+ *
+ * Root may do anything; the owner may change the group to one of its own. The region's bytes are
+ * charged to the new owner. Return: 0, or SHMB_EINVAL, SHMB_ENOENT, SHMB_EACCES, SHMB_EDQUOT (the
+ * new owner's limit).
+ */
+int shmb_region_chown(struct shmb_client *client, const char *name, uint32_t uid, uint32_t gid);
+
+/* What a handle knows by itself; these ask nobody. On a closed handle: NULL, 0 or SHMB_ECLOSED. */
+
+const char *shmb_region_name(struct shmb_region *region); /* as opened; valid until free */
+void *shmb_region_data(
+	struct shmb_region *region); /* start of the mapping; read-only without SHMB_WRITE */
+uint64_t shmb_region_size(
+	struct shmb_region *region); /* bytes in use now, never above the capacity */
+uint64_t shmb_region_capacity(struct shmb_region *region); /* bytes mapped */
+unsigned shmb_region_access(struct shmb_region *region);   /* enum shmb_access */
+
+/**
+ * shmb_region_fd() - the data descriptor, if SHMB_KEEP_FD was asked for
+ *
+ * Return: a descriptor that belongs to the handle and is closed with it, or SHMB_EINVAL (not kept).
+ */
+int shmb_region_fd(struct shmb_region *region);
+
+/* ---- Reading and writing
+ * ----------------------------------------------------------------------------------------
+ *
+ * Positions and lengths are in bytes. Bounds are checked against the size of that moment; a refused
+ * call moves no byte and returns SHMB_EBOUNDS with the particulars in shmb_region_last_error(). All
+ * writing needs SHMB_WRITE, else SHMB_EMODE. None of these functions locks: coordinate, or publish
+ * and wait.
+ */
+
+/** shmb_region_read() - copy @length bytes at @offset to @buffer. A length of 0 is fine. Return: 0
+ * or SHMB_EBOUNDS. */
+int shmb_region_read(struct shmb_region *region, uint64_t offset, void *buffer, size_t length);
+
+/** shmb_region_write() - copy @length bytes from @buffer to @offset. Return: 0, SHMB_EBOUNDS or
+ * SHMB_EMODE. */
+int shmb_region_write(struct shmb_region *region, uint64_t offset, const void *buffer,
+		      size_t length);
+
+/* One integer at any offset, aligned or not: in the machine's byte order, or little-endian
+ * (..._le). */
+int shmb_region_read_u8(struct shmb_region *region, uint64_t offset, uint8_t *ret_value);
+int shmb_region_read_u16(struct shmb_region *region, uint64_t offset, uint16_t *ret_value);
+int shmb_region_read_u32(struct shmb_region *region, uint64_t offset, uint32_t *ret_value);
+int shmb_region_read_u64(struct shmb_region *region, uint64_t offset, uint64_t *ret_value);
+int shmb_region_read_u16_le(struct shmb_region *region, uint64_t offset, uint16_t *ret_value);
+int shmb_region_read_u32_le(struct shmb_region *region, uint64_t offset, uint32_t *ret_value);
+int shmb_region_read_u64_le(struct shmb_region *region, uint64_t offset, uint64_t *ret_value);
+int shmb_region_write_u8(struct shmb_region *region, uint64_t offset, uint8_t value);
+int shmb_region_write_u16(struct shmb_region *region, uint64_t offset, uint16_t value);
+int shmb_region_write_u32(struct shmb_region *region, uint64_t offset, uint32_t value);
+int shmb_region_write_u64(struct shmb_region *region, uint64_t offset, uint64_t value);
+int shmb_region_write_u16_le(struct shmb_region *region, uint64_t offset, uint16_t value);
+int shmb_region_write_u32_le(struct shmb_region *region, uint64_t offset, uint32_t value);
+int shmb_region_write_u64_le(struct shmb_region *region, uint64_t offset, uint64_t value);
+
+/**
+ * shmb_region_read_string() - copy a NUL-terminated string
+ * @buffer: @capacity bytes; NUL-terminated on success
+ *
+ * Return: the string's length in bytes without the NUL, SHMB_EBOUNDS (the region ends before a
+ * NUL), or SHMB_EOVERFLOW (it does not fit into @buffer; the last error's length says how many
+ * bytes with the NUL were found, or scanned).
+ */
+int64_t shmb_region_read_string(struct shmb_region *region, uint64_t offset, char *buffer,
+				size_t capacity);
+
+/** shmb_region_write_string() - copy a string with its NUL. Return: 0, SHMB_EBOUNDS or SHMB_EMODE.
+ */
+int shmb_region_write_string(struct shmb_region *region, uint64_t offset, const char *string);
+
+/** A checked range of the mapping: use it in place, then release it. */
+struct shmb_view {
+	void *data;
+	size_t length;
+	struct shmb_region *region;
+};
+
+/**
+ * shmb_region_view() - look at a range in place
+ * @offset:    bytes
+ * @length:    bytes, at least 1
+ * @alignment: what @offset must be a multiple of: 0, 1 or a power of two up to the page size
+ * @access:    SHMB_READ or SHMB_READ | SHMB_WRITE
+ * @ret_view:  release it with shmb_view_release() before the region is freed
+ *
+ * While it is held the pointer neither moves nor faults, whatever anybody resizes or removes; after
+ * a shrink the bytes beyond the new size read as zero, and what is written there is discarded by
+ * the next growth.
+ *
+ * Return: 0, or SHMB_EBOUNDS, SHMB_EALIGN, SHMB_EMODE, SHMB_EINVAL.
+ */
+int shmb_region_view(struct shmb_region *region, uint64_t offset, size_t length, size_t alignment,
+		     unsigned access, struct shmb_view *ret_view);
+
+/** shmb_view_release() - end a view; a zeroed or released one is ignored. */
+void shmb_view_release(struct shmb_view *view);
+
+/**
+ * shmb_region_flush() - write a range back to what backs it
+ * @length: bytes; 0 for everything from @offset on
+ *
+ * Memory (shm, memfd) has nothing behind it, so this succeeds without doing anything there.
+ *
+ * Return: 0, or SHMB_EBOUNDS, SHMB_EIO.
+ */
+int shmb_region_flush(struct shmb_region *region, uint64_t offset, uint64_t length);
+
+/* ---- Publish and wait
+ * -------------------------------------------------------------------------------------------
+ *
+ * Each region carries a sequence number. A writer that has finished a change publishes it; whoever
+ * waits wakes. Bytes written before a publish are visible to those who saw its number. Publishes
+ * are not queued: a slow reader sees the newest. Publishing does not lock.
+ */
+
+/** What is known of the newest publish. */
+struct shmb_publication {
+	uint64_t sequence;
+	uint64_t offset; /* bytes: the range that changed since the caller's @seen, where every
+			    publisher gave one, */
+	uint64_t length; /* else the whole region (0, size) */
+};
+
+/**
+ * shmb_region_publish() - say that the region changed
+ * @offset, @length: bytes: what changed; 0, 0 for "anything"
+ *
+ * Makes no system call unless somebody sleeps or watches, or holds a read-only attachment. Never
+ * blocks. Needs SHMB_WRITE.
+ *
+ * Return: 0, or SHMB_EMODE, SHMB_EBOUNDS.
+ */
+int shmb_region_publish(struct shmb_region *region, uint64_t offset, uint64_t length);
+
+/** shmb_region_sequence() - the number of publishes so far; start waiting from it. 0 on a closed
+ * handle. */
+uint64_t shmb_region_sequence(struct shmb_region *region);
+
+/**
+ * shmb_region_wait() - wait until somebody has published after @seen
+ * @seen:            the last sequence the caller has dealt with
+ * @timeout_ms:      milliseconds; 0 looks and returns, -1 waits without a limit
+ * @ret_publication: may be NULL
+ *
+ * Spins for at most the client's spin_us, adaptively, then sleeps. Works with read access alone.
+ *
+ * Return: 0, SHMB_ETIMEDOUT, or SHMB_ECLOSED (closed meanwhile, noticed within a second).
+ */
+int shmb_region_wait(struct shmb_region *region, uint64_t seen, int timeout_ms,
+		     struct shmb_publication *ret_publication);
+
+/* ---- Events for event loops
+ * ------------------------------------------------------------------------------------- */
+
+enum shmb_event_type {
+	SHMB_EVENT_PUBLISHED = 1,
+	SHMB_EVENT_RESIZED = 2,
+	SHMB_EVENT_REMOVED = 4,
+	SHMB_EVENT_DISCONNECTED = 8, /* the broker is gone; always told, ends the watch */
+};
+
+struct shmb_event {
+	size_t struct_size;
+	unsigned types;    /* enum shmb_event_type; several when they happened close together */
+	uint64_t sequence; /* as of now */
+	uint64_t size;     /* bytes, as of now */
+	uint64_t offset;   /* PUBLISHED: as in struct shmb_publication */
+	uint64_t length;
+};
+
+typedef void (*shmb_event_fn)(struct shmb_region *region, const struct shmb_event *event,
+			      void *userdata);
+
+/**
+ * shmb_region_watch() - be told of changes from shmb_client_process()
+ * @types:    enum shmb_event_type, ored; 0 ends the watch
+ * @callback: runs for what happens after @seen; replaces an earlier watch of this handle
+ * @seen:     the last sequence the caller has dealt with; a later one that exists already is told
+ * at once
+ *
+ * Needs read access alone. Events of one region are merged while the caller is busy: the last state
+ * is always told, not every step. At most one is on its way at a time, so a slow program is never
+ * flooded.
+ *
+ * Return: 0, or SHMB_EINVAL, SHMB_EDQUOT.
+ */
+int shmb_region_watch(struct shmb_region *region, unsigned types, uint64_t seen,
+		      shmb_event_fn callback, void *userdata);
+
+/* ---- Version
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+/** shmb_version() - the library's version at run time, such as "0.1.0". */
+const char *shmb_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
