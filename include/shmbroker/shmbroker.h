@@ -46,8 +46,7 @@ extern "C" {
 struct shmb_client;
 struct shmb_region;
 
-/* ---- Access, mode and other small vocabularies
- * ---------------------------------------------------------------- */
+/* ---- Access, mode and other small vocabularies ---- */
 
 /** What an opener asks for, and one octal digit of a region's mode (owner, group, other). Write
  * implies lock. */
@@ -80,9 +79,7 @@ enum shmb_region_flags {
 		1 << 2, /* create only: allocate the memory now; SHMB_ENOSPC if there is none */
 };
 
-/* ---- Errors
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- Errors ---- */
 
 /**
  * shmb_strerror() - the sentence for a code, for people
@@ -134,9 +131,7 @@ int shmb_region_last_error(struct shmb_region *region, struct shmb_error *ret_er
  */
 int shmb_error_format(const struct shmb_error *error, char *buffer, size_t size);
 
-/* ---- Client
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- Client ---- */
 
 struct shmb_client_options {
 	size_t struct_size;
@@ -235,8 +230,7 @@ typedef int (*shmb_stats_fn)(const char *name, uint64_t value, void *userdata);
  */
 int shmb_client_stats(struct shmb_client *client, shmb_stats_fn callback, void *userdata);
 
-/* ---- Regions: making, opening, letting go
- * ---------------------------------------------------------------------- */
+/* ---- Regions: making, opening, letting go ---- */
 
 struct shmb_region_options {
 	size_t struct_size;
@@ -355,8 +349,7 @@ int shmb_region_close(struct shmb_region *region);
  */
 struct shmb_region *shmb_region_free(struct shmb_region *region);
 
-/* ---- Regions: asking and administering
- * ------------------------------------------------------------------------- */
+/* ---- Regions: asking and administering ---- */
 
 struct shmb_region_info {
 	size_t struct_size;
@@ -462,8 +455,7 @@ unsigned shmb_region_access(struct shmb_region *region);   /* enum shmb_access *
  */
 int shmb_region_fd(struct shmb_region *region);
 
-/* ---- Reading and writing
- * ----------------------------------------------------------------------------------------
+/* ---- Reading and writing ----
  *
  * Positions and lengths are in bytes. Bounds are checked against the size of that moment; a refused
  * call moves no byte and returns SHMB_EBOUNDS with the particulars in shmb_region_last_error(). All
@@ -549,8 +541,7 @@ void shmb_view_release(struct shmb_view *view);
  */
 int shmb_region_flush(struct shmb_region *region, uint64_t offset, uint64_t length);
 
-/* ---- Publish and wait
- * -------------------------------------------------------------------------------------------
+/* ---- Publish and wait ----
  *
  * Each region carries a sequence number. A writer that has finished a change publishes it; whoever
  * waits wakes. Bytes written before a publish are visible to those who saw its number. Publishes
@@ -593,8 +584,7 @@ uint64_t shmb_region_sequence(struct shmb_region *region);
 int shmb_region_wait(struct shmb_region *region, uint64_t seen, int timeout_ms,
 		     struct shmb_publication *ret_publication);
 
-/* ---- Events for event loops
- * ------------------------------------------------------------------------------------- */
+/* ---- Events for event loops ---- */
 
 enum shmb_event_type {
 	SHMB_EVENT_PUBLISHED = 1,
@@ -631,9 +621,7 @@ typedef void (*shmb_event_fn)(struct shmb_region *region, const struct shmb_even
 int shmb_region_watch(struct shmb_region *region, unsigned types, uint64_t seen,
 		      shmb_event_fn callback, void *userdata);
 
-/* ---- Version
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- Version ---- */
 
 /** shmb_version() - the library's version at run time, such as "0.1.0". */
 const char *shmb_version(void);

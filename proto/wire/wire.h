@@ -61,9 +61,7 @@ WIRE_MESSAGES(WIRE_INDEX_SCOPED)
 /* The bit in .has of an optional field: params.has |= WIRE_HAS(region_ref, name). */
 #define WIRE_HAS(message, field) (UINT64_C(1) << offsetof(struct wire_##message##_index, field))
 
-/* ---- The table
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- The table ---- */
 
 enum wire_type { WIRE_TYPE_UINT, WIRE_TYPE_BOOL, WIRE_TYPE_STR, WIRE_TYPE_BIN, WIRE_TYPE_LIST };
 
@@ -109,9 +107,7 @@ extern const struct wire_method wire_methods[WIRE_METHOD_COUNT];
 /* wire_method_find() - the method of that name, or NULL */
 const struct wire_method *wire_method_find(const char *name, size_t length);
 
-/* ---- Encoding
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- Encoding ---- */
 
 struct wire_buffer {
 	size_t length;
@@ -133,9 +129,7 @@ int wire_encode_result(struct wire_buffer *buffer, uint32_t msgid, enum wire_met
 		       const void *result, unsigned n_fds);
 int wire_encode_error(struct wire_buffer *buffer, uint32_t msgid, const struct wire_error *error);
 
-/* ---- Decoding
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- Decoding ---- */
 
 enum wire_kind { WIRE_REQUEST = 0, WIRE_RESPONSE = 1, WIRE_NOTIFICATION = 2 };
 
@@ -192,8 +186,7 @@ enum wire_message_id {
 		WIRE_MESSAGE_COUNT
 };
 
-/* ---- Small things both sides need
- * ------------------------------------------------------------------------------- */
+/* ---- Small things both sides need ---- */
 
 /* A string literal or C string as wire_bytes. */
 struct wire_bytes wire_string(const char *string);
