@@ -1,0 +1,79 @@
+# A thin layer over the CMake presets: each target installs what is missing, configures, builds and runs.
+# `make help` tells which targets there are; CONTRIBUTING.md tells more.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
+PRESET ?= dev
+# What to put before ctest, such as `setarch -R` for sanitizers on kernels whose address space they do not know.
+RUN ?=
+
+# No built-in rules: nothing here is made by make itself.
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := all
+.PHONY: help all demo test bench install lint tidy fuzz coverage deps deps-ci clean
+
+help:
+	@echo 'make demo        build, then move a real file through shared memory and verify it [FILE=path]'
+	@echo 'make test        build and run every test                 [PRESET=dev|release|clang|asan|tsan]'
+	@echo 'make bench       build and measure, each figure beside its floor            [ARGS="--json NAME"]'
+	@echo 'make install     library, headers, daemon, command, units, manual  [PREFIX=/usr/local DESTDIR=]'
+	@echo 'make lint        layers, exports, format, documents'
+	@echo 'make tidy        clang-tidy and cppcheck (minutes)'
+	@echo 'make fuzz        run each fuzzer                                             [FUZZ_SECONDS=60]'
+	@echo 'make coverage    run the tests with gcov and print the share of lines they reach'
+	@echo 'make deps        install the missing Debian packages, nothing else'
+	@echo 'make clean       remove build/'
+
+all: deps
+	cmake --preset release >/dev/null
+	cmake --build --preset release -j $(JOBS)
+
+demo: all
+	build/release/cli/shmbctl run -- build/release/examples/demo $(FILE)
+
+test: deps
+	cmake --preset $(PRESET) >/dev/null
+	cmake --build --preset $(PRESET) -j $(JOBS)
+	$(RUN) ctest --preset $(PRESET) -j $(JOBS)
+
+bench: all
+	build/release/tests/bench/shmb_bench $(ARGS)
+
+install: deps
+	cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
+	cmake --build --preset release -j $(JOBS)
+	DESTDIR=$(DESTDIR) cmake --install build/release
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" -eq 0 ]; then ldconfig; fi
+
+lint: deps-ci
+	cmake --preset dev >/dev/null
+	cmake --build --preset dev -j $(JOBS)
+	ctest --preset dev -L lint
+
+tidy: deps-ci
+	cmake --preset dev >/dev/null
+	cmake --build --preset dev -j $(JOBS)
+	tests/tools/tidy build/dev $(JOBS)
+
+fuzz: deps-ci
+	cmake --preset fuzz >/dev/null
+	cmake --build --preset fuzz -j $(JOBS)
+	tests/tools/fuzz build/fuzz $(FUZZ_SECONDS) $(JOBS)
+
+coverage: deps
+	cmake --preset coverage >/dev/null
+	cmake --build --preset coverage -j $(JOBS)
+	find build/coverage -name '*.gcda' -delete
+	ctest --preset coverage -j $(JOBS)
+	tests/tools/coverage build/coverage
+
+deps:
+	@.ci/install-packages build
+
+deps-ci:
+	@.ci/install-packages build ci
+
+clean:
+	rm -rf build
