@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef DAEMON_OPTIONS_H
+#define DAEMON_OPTIONS_H
+
+/*
+ * What an administrator can set: one table of keys serves the configuration file, the command line
+ * and --help.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What is counted for each user; the first entries have a limit that is a key of [limits]. */
+enum charge {
+	CHARGE_REGIONS,
+	CHARGE_BYTES,
+	CHARGE_CONNECTIONS,
+	CHARGE_ATTACHMENTS,
+	CHARGE_WATCHES,
+	CHARGE_QUEUE,
+	CHARGE_FDS,
+	CHARGE_COUNT
+};
+
+enum scope { SCOPE_USER, SCOPE_SYSTEM, SCOPE_PRIVATE };
+
+/* Reloadable: --option beats file beats default. */
+struct settings {
+	uint64_t per_user[CHARGE_COUNT];
+	uint64_t fds_per_connection;
+	uint64_t max_region;
+	uint64_t slow_timeout_ms;
+	uint64_t log_level;
+	uint64_t socket_mode; /* UINT64_MAX: by scope */
+	char allow_shm[1024]; /* comma-separated prefixes */
+};
+
+struct options {
+	enum scope scope;
+	const char *socket;            /* NULL: by scope */
+	const char *runtime_directory; /* NULL: by scope */
+	const char *config;            /* NULL: by scope */
+	int eof_fd;                    /* -1: none */
+	bool check_config;
+	int argc; /* kept, to apply the command line again after a reload */
+	char **argv;
+};
+
+enum options_verdict { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_USAGE };
+
+/* options_parse() - read the command line; prints --help and --version itself */
+enum options_verdict options_parse(int argc, char **argv, struct options *ret_options);
+
+/*
+ * settings_load() - defaults, then the configuration file, then the command line
+ *
+ * Every mistake is logged with file and line. Return: 0, or -EINVAL (*ret_settings is untouched).
+ */
+int settings_load(const struct options *options, struct settings *ret_settings);
+
+/* settings_charge_name() - the key that limits a charge, such as "regions-per-user" */
+const char *settings_charge_name(enum charge charge);
+
+/* settings_allows_shm() - is this name under one of the prefixes of allow-shm */
+bool settings_allows_shm(const struct settings *settings, const char *name);
+
+#endif
