@@ -12,7 +12,7 @@ RUN ?=
 # No built-in rules: nothing here is made by make itself.
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := all
-.PHONY: help all demo test bench install lint tidy fuzz coverage deps deps-ci clean
+.PHONY: help all demo test bench install lint format tidy fuzz coverage deps deps-ci clean
 
 help:
 	@echo 'make demo        build, then move a real file through shared memory and verify it [FILE=path]'
@@ -20,6 +20,7 @@ help:
 	@echo 'make bench       build and measure, each figure beside its floor            [ARGS="--json NAME"]'
 	@echo 'make install     library, headers, daemon, command, units, manual  [PREFIX=/usr/local DESTDIR=]'
 	@echo 'make lint        layers, exports, format, documents'
+	@echo 'make format      lay out every C file as .clang-format says'
 	@echo 'make tidy        clang-tidy and cppcheck (minutes)'
 	@echo 'make fuzz        run each fuzzer                                             [FUZZ_SECONDS=60]'
 	@echo 'make coverage    run the tests with gcov and print the share of lines they reach'
@@ -51,6 +52,9 @@ lint: deps-ci
 	cmake --preset dev >/dev/null
 	cmake --build --preset dev -j $(JOBS)
 	ctest --preset dev -L lint
+
+format: deps-ci
+	tests/lint/format . -i
 
 tidy: deps-ci
 	cmake --preset dev >/dev/null
