@@ -26,6 +26,9 @@ enum {
 	LAYOUT_PUBLISH_BYTES = 4096, /* on every system; a segment is rounded up to the page size */
 };
 
+/* In a range's stamp: somebody is writing the range. */
+#define LAYOUT_RANGE_WRITING (UINT64_C(1) << 63)
+
 /* The range that one publish gave. Claimed by a publisher through its stamp, see publish.c. */
 struct layout_range {
 	_Atomic uint64_t stamp; /* the sequence it belongs to; LAYOUT_RANGE_WRITING set while it is
@@ -47,8 +50,9 @@ struct layout_publish {
 
 	/* 64: the hand-over, one cache line */
 	_Atomic uint64_t sequence; /* publishes so far; the futex is its low half */
-	_Atomic uint32_t sleepers; /* set to 1 by a writer before it sleeps, cleared by the
-				      publisher that wakes it */
+	_Atomic uint32_t sleepers; /* 0: nobody; else twice the sequence, plus one, at which a
+				      writer last said that it would sleep, cleared by a later
+				      publisher, who wakes; see publish.c */
 	_Atomic uint32_t armed; /* set to 1 by the broker for a watch, cleared by the publisher that
 				   tells it */
 	_Atomic uint32_t ranged; /* not 0 once any publish has given a range */

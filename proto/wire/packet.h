@@ -27,7 +27,7 @@ int packet_socket(void);
  * packet_connect() - connect @socket to the listener at @path within @timeout_ms
  *
  * Return: 0, or SHMB_EINVAL (path too long), SHMB_ENOENT, SHMB_ECONNREFUSED, SHMB_EACCES,
- * SHMB_ETIMEDOUT.
+ * SHMB_ETIMEDOUT, or another negative errno.
  */
 int packet_connect(int socket, const char *path, int timeout_ms);
 

@@ -35,27 +35,27 @@ struct wire_bytes {
 };
 
 /* The structs: struct wire_hello_params { uint64_t has; uint64_t version_min; ... } and so on. */
-#define WIRE_MEMBER_UINT(name)                           uint64_t name;
-#define WIRE_MEMBER_BOOL(name)                           bool name;
-#define WIRE_MEMBER_STR(name)                            struct wire_bytes name;
-#define WIRE_MEMBER_BIN(name)                            struct wire_bytes name;
-#define WIRE_MEMBER(type, name, presence, min, max, doc) WIRE_MEMBER_##type(name)
-#define WIRE_MEMBER_LIST(element, name, presence, min, max, doc) \
-	const struct wire_##element *name;                       \
+#define WIRE_MEMBER_UINT(name)                                    uint64_t name;
+#define WIRE_MEMBER_BOOL(name)                                    bool name;
+#define WIRE_MEMBER_STR(name)                                     struct wire_bytes name;
+#define WIRE_MEMBER_BIN(name)                                     struct wire_bytes name;
+#define WIRE_MEMBER(message, type, name, presence, min, max, doc) WIRE_MEMBER_##type(name)
+#define WIRE_MEMBER_LIST(message, element, name, presence, min, max, doc) \
+	const struct wire_##element *name;                                \
 	size_t n_##name;
 #define WIRE_STRUCT(message)                                                           \
 	struct wire_##message {                                                        \
 		uint64_t has; /* WIRE_HAS() of the optional fields that are present */ \
-		WIRE_FIELDS_##message(WIRE_MEMBER, WIRE_MEMBER_LIST)                   \
+		WIRE_FIELDS_##message(WIRE_MEMBER, WIRE_MEMBER_LIST, message)          \
 	};
 WIRE_MESSAGES(WIRE_STRUCT)
 
 /* Each field's number within its message, for WIRE_HAS(). */
-#define WIRE_INDEX_SCOPED(message)                                                    \
-	struct wire_##message##_index {                                               \
-		WIRE_FIELDS_##message(WIRE_INDEX_MEMBER, WIRE_INDEX_MEMBER) char end; \
+#define WIRE_INDEX_SCOPED(message)                                                             \
+	struct wire_##message##_index {                                                        \
+		WIRE_FIELDS_##message(WIRE_INDEX_MEMBER, WIRE_INDEX_MEMBER, message) char end; \
 	};
-#define WIRE_INDEX_MEMBER(type, name, presence, min, max, doc) char name;
+#define WIRE_INDEX_MEMBER(message, type, name, presence, min, max, doc) char name;
 WIRE_MESSAGES(WIRE_INDEX_SCOPED)
 
 /* The bit in .has of an optional field: params.has |= WIRE_HAS(region_ref, name). */
