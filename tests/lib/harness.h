@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TESTS_HARNESS_H
+#define TESTS_HARNESS_H
+
+/*
+ * What every test against a running daemon needs: the daemon itself, started by socket activation
+ * in a directory of its own, client processes under other uids, raw peers that may break the
+ * protocol, and the promise that nothing is left behind. Nothing here sleeps to wait for something.
+ */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <cmocka.h>
+
+#include <shmbroker/shmbroker.h>
+
+#include "fault.h"
+#include "wire/packet.h"
+#include "wire/wire.h"
+
+/* ---- Checks ---- */
+
+/*
+ * They work in the test and in its client processes alike: in the test they end the case, in a
+ * client process they print and end the process, which actor_end() then reports.
+ */
+void harness_fail(const char *file, int line, const char *format, ...)
+	__attribute__((noreturn, format(printf, 3, 4)));
+
+#define FAIL(...) harness_fail(__FILE__, __LINE__, __VA_ARGS__)
+
+#define CHECK(condition)                             \
+	do {                                         \
+		if (!(condition))                    \
+			FAIL("not: %s", #condition); \
+	} while (0)
+
+#define CHECK_INT(actual, expected)                                                                \
+	do {                                                                                       \
+		long long actual_ = (long long)(actual), expected_ = (long long)(expected);        \
+		if (actual_ != expected_)                                                          \
+			FAIL("%s is %lld, not %s (%lld)", #actual, actual_, #expected, expected_); \
+	} while (0)
+
+#define CHECK_CODE(actual, expected)                                                              \
+	do {                                                                                      \
+		int actual_ = (actual), expected_ = (expected);                                   \
+		if (actual_ != expected_)                                                         \
+			FAIL("%s is %d (%s), not %s", #actual, actual_, shmb_error_name(actual_), \
+			     #expected);                                                          \
+	} while (0)
+
+#define CHECK_OK(call) CHECK_CODE(call, 0)
+
+#define CHECK_STRING(actual, expected)                                                 \
+	do {                                                                           \
+		const char *actual_ = (actual), *expected_ = (expected);               \
+		if (strcmp(actual_, expected_) != 0)                                   \
+			FAIL("%s is \"%s\", not \"%s\"", #actual, actual_, expected_); \
+	} while (0)
+
+/* A system call that must succeed; its result is the value. */
+#define SYS(call) harness_sys(__FILE__, __LINE__, #call, (long)(call))
+int harness_sys(const char *file, int line, const char *what, long result);
+
+/* Ends the case as skipped; say why. */
+#define SKIP(reason)                                    \
+	do {                                            \
+		print_message("skipped: %s\n", reason); \
+		skip();                                 \
+	} while (0)
+
+/* ---- The daemon ---- */
+
+struct raw;
+
+struct broker_options {
+	bool system;     /* --system: serves every uid; needs root, the case is skipped elsewhere */
+	bool bare;       /* the case starts its daemons by itself */
+	bool faults;     /* load faults.c; the case is skipped where that cannot be */
+	bool no_probe;   /* keep no connection of the harness's own */
+	bool own_socket; /* --socket instead of activation */
+	bool exit_unclean;         /* the case kills the daemon: do not check how it ended */
+	rlim_t nofile;             /* RLIMIT_NOFILE of the daemon; 0: leave it */
+	const char *shm_mount;     /* options of a tmpfs of its own on /dev/shm; needs root */
+	const char *notify_socket; /* NOTIFY_SOCKET */
+	const char *config;        /* text of its configuration file */
+	const char *arguments[8];  /* more arguments, NULL-terminated */
+	unsigned timeout_s;        /* of the whole case; 0: 30, several times that if sanitized */
+};
+
+struct broker {
+	const struct broker_options *options;
+	char directory[64];
+	char socket[80]; /* what clients connect to */
+	char log[80];    /* its stderr */
+	pid_t pid;       /* 0: does not run */
+	int pidfd;
+	int eof; /* closing it ends the daemon */
+	struct fault_control *faults;
+	struct raw *probe;
+	char instance[64]; /* its objects in /dev/shm begin with shmb.INSTANCE. */
+	unsigned fds;      /* of the daemon, with no client but the probe */
+};
+
+/* broker_prepare() - a directory for a daemon that does not run yet */
+void broker_prepare(struct broker *broker, const struct broker_options *options);
+
+/* broker_start() - run the daemon in its directory; with a probe, returns when it serves */
+void broker_start(struct broker *broker);
+
+/* broker_spawn() - run it with these arguments alone, no activation. Return: its pid. */
+pid_t broker_spawn(struct broker *broker, const char *const arguments[]);
+
+/* broker_wait() - wait for the end of the daemon. Return: exit code, or 1000 + signal. */
+int broker_wait(struct broker *broker);
+
+/* broker_stop() - SIGTERM and wait. Return: as broker_wait(). */
+int broker_stop(struct broker *broker);
+
+/* broker_kill() - SIGKILL and wait */
+void broker_kill(struct broker *broker);
+
+/* broker_remove() - end it if need be, remove its directory */
+void broker_remove(struct broker *broker);
+
+/* broker_settle() - until the daemon holds as many descriptors as before there were clients */
+void broker_settle(struct broker *broker);
+
+/* broker_stat() - one of the daemon's figures, such as "regions" */
+uint64_t broker_stat(struct broker *broker, const char *name);
+
+/* broker_log_count() - how often a text occurs in what the daemon said */
+unsigned broker_log_count(const struct broker *broker, const char *text);
+
+/* broker_shm_count() - objects in /dev/shm that belong to the daemon's instance, the last one's if
+ * it ended */
+unsigned broker_shm_count(const struct broker *broker);
+
+/* broker_lock_read() - pid and instance id of the lock file. Return: false if there is none. */
+bool broker_lock_read(const struct broker *broker, long *ret_pid, char ret_instance[64]);
+
+/* broker_fault() - from now on: let @skip calls through, fail @times with @error; 0: no more */
+void broker_fault(struct broker *broker, enum fault fault, int error, int skip, int times);
+int broker_fault_hits(const struct broker *broker, enum fault fault);
+
+/* broker_path() - a path in the broker's directory; a static buffer */
+const char *broker_path(const struct broker *broker, const char *name);
+
+/* fd_count() - open descriptors of a process */
+unsigned fd_count(pid_t pid);
+
+/* harness_slow() - how many times slower than an ordinary build things may be */
+unsigned harness_slow(void);
+
+/*
+ * UNTIL() - let the daemon turn until a condition holds; fails after 10 s. The probe's round trip
+ * is what lets time pass.
+ */
+#define UNTIL(broker, condition)                                            \
+	do {                                                                \
+		int64_t until_ = harness_now_ms() + 10000 * harness_slow(); \
+		while (!(condition)) {                                      \
+			if (harness_now_ms() > until_)                      \
+				FAIL("never: %s", #condition);              \
+			broker_turn(broker);                                \
+		}                                                           \
+	} while (0)
+int64_t harness_now_ms(void);
+void broker_turn(struct broker *broker);
+
+/* ---- Client processes ---- */
+
+struct identity {
+	uid_t uid;
+	gid_t gid;
+	gid_t groups[2]; /* supplementary; 0 ends them */
+};
+
+enum { SHARED_GROUP = 2001 };
+extern const struct identity SELF;  /* as the test itself */
+extern const struct identity ALICE; /* 1001, in the shared group */
+extern const struct identity BOB;   /* 1002, in the shared group */
+extern const struct identity CAROL; /* 1003, in no group of theirs */
+
+struct actor {
+	pid_t pid;
+	int pidfd;
+	int channel;
+};
+
+typedef void actor_fn(struct broker *broker, void *argument);
+
+/* actor_start() - fork a process that becomes @identity and runs @function */
+struct actor actor_start(struct broker *broker, const struct identity *identity, actor_fn *function,
+			 void *argument);
+
+/* actor_run() - the same, and wait for its success */
+void actor_run(struct broker *broker, const struct identity *identity, actor_fn *function,
+	       void *argument);
+
+/* Between the test and the actor: a number each way, in order. Bounded; fails if the other died. */
+void actor_say(struct actor *actor, uint64_t value);
+uint64_t actor_hear(struct actor *actor);
+void say(uint64_t value); /* in the actor */
+uint64_t hear(void);      /* in the actor */
+
+/* actor_end() - wait until it has ended, and with success */
+void actor_end(struct actor *actor);
+
+/* actor_kill() - SIGKILL, and wait until it is gone */
+void actor_kill(struct actor *actor);
+
+/* connect_to() - a client of the real library that must connect */
+struct shmb_client *connect_to(const struct broker *broker);
+
+/* create(), open_region() - must succeed */
+struct shmb_region *create(struct shmb_client *client, const char *name, uint64_t size,
+			   const struct shmb_region_options *options);
+struct shmb_region *open_region(struct shmb_client *client, const char *name, unsigned access);
+
+/* ---- Raw peers ---- */
+
+struct raw {
+	int socket;
+	uint32_t msgid; /* of the last request */
+	struct wire_decoder decoder;
+	struct packet packet; /* the last one received; its descriptors are closed by the next */
+	struct wire_incoming message;
+	struct wire_error error; /* of the last failed response or goodbye */
+	char buffer[WIRE_PACKET_MAX + 1];
+};
+
+/* raw_connect() - connected, no hello said; raw_hello() says it and takes the answer */
+struct raw *raw_connect(const struct broker *broker);
+void raw_hello(struct raw *raw);
+struct raw *raw_free(struct raw *raw);
+
+/* raw_send() - any bytes, with any descriptors. Return: 0 or a negative errno. */
+int raw_send(struct raw *raw, const void *data, size_t length, const int *fds, unsigned n_fds);
+
+/* raw_request() - a well-formed request, not waited for. Return: as raw_send(). */
+int raw_request(struct raw *raw, enum wire_method_id method, const void *params);
+
+/*
+ * raw_receive() - the next message, in raw->message; waits at most 10 s
+ *
+ * Return: 1, 0 (the daemon closed the connection), or fails.
+ */
+int raw_receive(struct raw *raw);
+
+/* raw_ready() - is there something to receive within @timeout_ms */
+bool raw_ready(struct raw *raw, int timeout_ms);
+
+/*
+ * raw_call() - a request and its answer; events that come before it are passed over
+ * @ret_result: the struct of the method's result, may be NULL
+ *
+ * Return: 0, the error's code, or SHMB_EDISCONNECTED.
+ */
+int raw_call(struct raw *raw, enum wire_method_id method, const void *params, void *ret_result);
+
+/* raw_goodbye() - receives until the daemon closes. Return: the code of its goodbye, 0: none came
+ */
+int raw_goodbye(struct raw *raw);
+
+/* raw_create(), raw_open() - regions by hand; @ret_fds gets data and publish page, caller closes */
+int raw_create(struct raw *raw, const char *name, uint64_t size, uint32_t mode, uint64_t lifetime,
+	       struct wire_region_attached *ret_attached, int ret_fds[2]);
+int raw_open(struct raw *raw, const char *name, unsigned access,
+	     struct wire_region_attached *ret_attached, int ret_fds[2]);
+
+/* ---- Cases ---- */
+
+struct harness_case {
+	const char *name;
+	void (*function)(struct broker *broker);
+	struct broker_options options;
+	struct harness_case *next;
+};
+
+void harness_register(struct harness_case *entry);
+
+/*
+ * CASE(name, options...) { ... } - one test, with a daemon of its own in `broker`
+ *
+ * Name and options begin at the start of a line: CMake finds them there. main() is in the harness.
+ */
+#define CASE(case_name, ...)                                                          \
+	static void case_name(struct broker *broker);                                 \
+	static struct harness_case case_name##_case = { .name = #case_name,           \
+							.function = case_name,        \
+							.options = { __VA_ARGS__ } }; \
+	__attribute__((constructor)) static void case_name##_register(void)           \
+	{                                                                             \
+		harness_register(&case_name##_case);                                  \
+	}                                                                             \
+	static void case_name(struct broker *broker)
+
+#define PRIVATE .system = false
+#define SYSTEM  .system = true
+
+#endif

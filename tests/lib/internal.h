@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TESTS_INTERNAL_H
+#define TESTS_INTERNAL_H
+
+/* Between the files of the harness. */
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct broker;
+
+bool actor_is_me(void);
+void actors_kill(void);
+void broker_print_log(const struct broker *broker);
+
+/* wait_for_exit() - within 20 s. Return: exit code, 1000 + signal, or -1 (still there). */
+int wait_for_exit(pid_t pid, int pidfd);
+
+#endif
