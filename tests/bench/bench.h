@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BENCH_BENCH_H
+#define BENCH_BENCH_H
+
+/*
+ * What the figures of shmb_bench share: the table that names them, the comparison of contenders,
+ * and where processes run.
+ *
+ * Functions return 0 or a negative SHMB_E... (or -errno, which is the same where both exist).
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Where the two processes of a figure run. */
+enum bench_placement { BENCH_ONE_CPU, BENCH_TWO_CPUS };
+
+enum { BENCH_SIDES_MAX = 3 };
+
+struct bench {
+	bool quick;            /* smaller counts: only that everything works */
+	const char *directory; /* for sockets; removed by the runner with all that is in it */
+	int cpus[2];           /* of different cores, where the machine has them */
+	unsigned n_cpus;       /* 1 or 2 */
+};
+
+struct bench_result {
+	double ours, floor;
+	double socket; /* the same by a copy through a Unix socket; 0: does not apply */
+	uint64_t n;    /* samples behind each median, or objects that were counted */
+};
+
+struct bench_figure {
+	const char *name;
+	const char *unit;
+	const char *floor; /* what the floor is, for people */
+	uint64_t size;     /* bytes moved by one operation, or objects to make */
+	bool placed;       /* measured on one CPU and on two; the plain name is the worse */
+	bool two_cpus;     /* meaningless on one CPU */
+	double aim_ratio;  /* aims, 0: none: ours / floor at most */
+	double aim_more;   /* ours - floor at most */
+	double aim_most;   /* ours at most */
+	int (*measure)(const struct bench *bench, const struct bench_figure *figure,
+		       enum bench_placement placement, struct bench_result *ret_result);
+};
+
+/* The figures of each group; the last one's name is NULL. */
+extern const struct bench_figure bench_broker_figures[];
+extern const struct bench_figure bench_copy_figures[];
+extern const struct bench_figure bench_handoff_figures[];
+extern const struct bench_figure bench_scale_figures[];
+
+/* ---- compare.c ---- */
+
+/* One contender: does its operation @count times and tells how long all of them took. */
+struct bench_side {
+	int (*run)(void *context, uint64_t count, double *ret_ns);
+	void *context;
+};
+
+/*
+ * bench_compare() - measure contenders in turns, so that whatever else the machine does hits all
+ * @ret_medians: nanoseconds per operation, one for each side
+ * @ret_n:       samples behind each median
+ */
+int bench_compare(const struct bench *bench, const struct bench_side *sides, size_t n_sides,
+		  double *ret_medians, uint64_t *ret_n);
+
+/* bench_now() - monotonic nanoseconds */
+double bench_now(void);
+
+/* The compiler must take @pointer's bytes as read and changed here: no loop is thrown away. */
+static inline void bench_use(void *pointer)
+{
+	__asm__ volatile("" : : "g"(pointer) : "memory");
+}
+
+/* ---- process.c ---- */
+
+/* bench_fork() - fork; the child dies with its parent. Return: as fork(), or -errno. */
+pid_t bench_fork(void);
+
+/* bench_end() - end a child of bench_fork() and wait for it; a pid below 1 is ignored */
+void bench_end(pid_t pid);
+
+/* bench_pin() - bind all threads of a process (0: the caller) to one CPU */
+int bench_pin(pid_t pid, int cpu);
+
+/* bench_place() - the caller on the first CPU, @other on the first or the second */
+int bench_place(const struct bench *bench, enum bench_placement placement, pid_t other);
+
+/* bench_find_cpus() - choose bench->cpus among those this process may use */
+int bench_find_cpus(struct bench *bench);
+
+/* bench_anonymous_bytes() - user-space memory that a process really has (not shared objects) */
+int bench_anonymous_bytes(pid_t pid, uint64_t *ret_bytes);
+
+/* bench_need_fds() - refuse, with a sentence on stderr, if the hard limit is below @needed */
+int bench_need_fds(const char *figure, uint64_t needed);
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Comparing contenders: batches long enough for the clock, taken in turns, medians of all batches.
+ * Knows nothing of what is measured.
+ */
+
+#include <stdlib.h>
+#include <time.h>
+
+#include <shmbroker/errors.h>
+
+#include "bench.h"
+
+enum { ROUNDS_MAX = 301 };
+
+struct plan {
+	double batch_ns;  /* how long one batch should take */
+	double budget_ns; /* when to stop adding rounds, */
+	unsigned rounds;  /* but not before so many */
+};
+
+static const struct plan plan_full = { 2e6, 4e9, 15 };
+static const struct plan plan_quick = { 1e5, 5e7, 3 };
+
+double bench_now(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
+}
+
+static int compare_doubles(const void *left, const void *right)
+{
+	double l = *(const double *)left, r = *(const double *)right;
+
+	return (l > r) - (l < r);
+}
+
+static double median(double *samples, size_t n)
+{
+	qsort(samples, n, sizeof(*samples), compare_doubles);
+	return n % 2 ? samples[n / 2] : (samples[n / 2 - 1] + samples[n / 2]) / 2;
+}
+
+/* How many operations make a batch; also warms the side up. */
+static int calibrate(const struct bench_side *side, double batch_ns, uint64_t *ret_count)
+{
+	uint64_t count = 1;
+
+	for (;;) {
+		double ns;
+		int r = side->run(side->context, count, &ns);
+
+		if (r < 0)
+			return r;
+		if (ns >= batch_ns || count >= UINT64_C(1) << 40)
+			break;
+		/* Never more than tenfold at once: the first operation is the coldest. */
+		if (ns * 10 < batch_ns)
+			count *= 10;
+		else
+			count = (uint64_t)((double)count * batch_ns / ns) + 1;
+	}
+	*ret_count = count;
+	return 0;
+}
+
+int bench_compare(const struct bench *bench, const struct bench_side *sides, size_t n_sides,
+		  double *ret_medians, uint64_t *ret_n)
+{
+	const struct plan *plan = bench->quick ? &plan_quick : &plan_full;
+	static double samples[BENCH_SIDES_MAX][ROUNDS_MAX];
+	uint64_t counts[BENCH_SIDES_MAX];
+	unsigned round;
+	double end;
+
+	if (n_sides > BENCH_SIDES_MAX)
+		return SHMB_EINVAL;
+	for (size_t i = 0; i < n_sides; i++) {
+		int r = calibrate(&sides[i], plan->batch_ns, &counts[i]);
+
+		if (r < 0)
+			return r;
+	}
+	end = bench_now() + plan->budget_ns;
+	for (round = 0; round < ROUNDS_MAX; round++) {
+		if (round >= plan->rounds && bench_now() > end)
+			break;
+		for (size_t i = 0; i < n_sides; i++) {
+			size_t turn = (i + round) % n_sides;
+			double ns;
+			int r = sides[turn].run(sides[turn].context, counts[turn], &ns);
+
+			if (r < 0)
+				return r;
+			samples[turn][round] = ns / (double)counts[turn];
+		}
+	}
+	for (size_t i = 0; i < n_sides; i++)
+		ret_medians[i] = median(samples[i], round);
+	*ret_n = round;
+	return 0;
+}

@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Runs `shmb_bench --json --quick` and checks that every figure comes out and parses. Judges no time."""
+
+import json
+import os
+import subprocess
+import sys
+
+TWO_PROCESSES = ["attach", "attach_memfd", "rtt", "handoff_sleeping"]
+HOT = ["handoff_64", "handoff_4k", "handoff_1m", "handoff_64m"]
+OTHERS = ["read_4k", "read_64k", "read_1m", "read_64m", "write_4k", "write_64k", "write_1m", "write_64m", "read_u32",
+          "regions_100k", "open_at_100k", "clients_5k"]
+
+
+def expected(cpus):
+    names = set(OTHERS)
+    for name in TWO_PROCESSES:
+        names |= {name, name + "_1cpu"}
+        if cpus > 1:
+            names.add(name + "_2cpu")
+    if cpus > 1:
+        for name in HOT:
+            names |= {name, name + "_vs_socket"}
+    return names
+
+
+def main():
+    cpus = len(os.sched_getaffinity(0))
+    run = subprocess.run([sys.argv[1], "--json", "--quick"], stdout=subprocess.PIPE, text=True, timeout=100)
+    seen = {}
+    for line in run.stdout.splitlines():
+        figure = json.loads(line)
+        assert set(figure) == {"name", "ours", "floor", "ratio", "unit", "n"}, line
+        assert figure["name"] not in seen, "twice: " + line
+        assert figure["ours"] > 0 and figure["floor"] > 0 and figure["n"] >= 3, line
+        assert abs(figure["ratio"] - figure["ours"] / figure["floor"]) <= 0.01 * figure["ratio"], line
+        assert figure["unit"] in ("ns", "us", "bytes"), line
+        seen[figure["name"]] = figure
+    missing, strange = expected(cpus) - set(seen), set(seen) - expected(cpus)
+    assert not missing, "missing: " + ", ".join(sorted(missing))
+    assert not strange, "unexpected: " + ", ".join(sorted(strange))
+    # On one CPU the hot figures cannot be measured, and the benchmark says so with its status.
+    assert run.returncode == 0 or cpus < 2, "exit status %d" % run.returncode
+
+
+main()
