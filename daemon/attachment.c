@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Attachments, watches, and the few words of the publish page that the broker reads or writes.
+ *
+ * It does so with pread and pwrite, never through a mapping: a client that truncates the segment
+ * under us then causes an error and not a SIGBUS. A word is 4 or 8 aligned bytes, which the kernel
+ * copies with one store on every system that this runs on.
+ */
+#include "region.h"
+
+#include "account.h"
+#include "broker.h"
+#include "layout/publish.h"
+#include "peer.h"
+#include "session.h"
+
+#include <shmbroker/shmbroker.h>
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <utlist.h>
+
+static int open_publish(struct broker *broker, struct region *region, bool writable)
+{
+	return region->backing->open(broker->instance.id, &region->segments, SEGMENT_PUBLISH,
+				     writable);
+}
+
+uint64_t region_sequence(struct broker *broker, struct region *region)
+{
+	int fd = open_publish(broker, region, false);
+	uint64_t sequence;
+
+	if (fd < 0)
+		return region->sequence;
+	if (pread(fd, &sequence, sizeof(sequence), offsetof(struct layout_publish, sequence)) ==
+	    sizeof(sequence))
+		region->sequence = sequence;
+	close(fd);
+	return region->sequence;
+}
+
+void region_write_word(struct broker *broker, struct region *region, size_t offset, uint64_t value,
+		       size_t bytes)
+{
+	uint32_t half = (uint32_t)value;
+	int fd = open_publish(broker, region, true);
+	ssize_t written;
+
+	if (fd < 0)
+		return;
+	written = pwrite(fd, bytes == sizeof(half) ? (void *)&half : (void *)&value, bytes,
+			 (off_t)offset);
+	(void)written; /* a hint, see the header */
+	close(fd);
+}
+
+static int open_segments(struct broker *broker, struct region *region, unsigned access,
+			 int fds[SEGMENT_COUNT])
+{
+	for (int i = 0; i < SEGMENT_COUNT; i++) {
+		fds[i] = region->backing->open(broker->instance.id, &region->segments,
+					       (enum segment)i, access & SHMB_WRITE);
+		if (fds[i] < 0) {
+			int error = fds[i];
+
+			while (i-- > 0)
+				close(fds[i]);
+			return error;
+		}
+	}
+	return 0;
+}
+
+static struct attachment *attachment_new(struct session *session, unsigned access)
+{
+	struct attachment *attachment = calloc(1, sizeof(*attachment));
+
+	if (!attachment)
+		return NULL;
+	attachment->session = session;
+	attachment->access = (uint8_t)access;
+	/* Numbers are not used again until they wrap, so that a late message cannot hit a new
+	 * attachment. */
+	do {
+		attachment->handle = ++session->last_handle;
+	} while (attachment->handle == 0 || session_attachment(session, attachment->handle));
+	HASH_ADD(hh, session->attachments, handle, sizeof(attachment->handle), attachment);
+	if (!TABLE_HAS(attachment)) {
+		free(attachment);
+		return NULL;
+	}
+	return attachment;
+}
+
+/* The flag is set before the reader gets its descriptors, so that it is in place before the reader
+ * can first wait. */
+static void count_reader(struct broker *broker, struct region *region, int change)
+{
+	uint32_t before = region->n_readers;
+
+	region->n_readers += (uint32_t)change;
+	if ((before == 0) != (region->n_readers == 0))
+		region_write_word(broker, region, offsetof(struct layout_publish, readers),
+				  region->n_readers != 0, sizeof(uint32_t));
+}
+
+int region_attach(struct broker *broker, struct region *region, struct session *session,
+		  unsigned access, struct attachment **ret_attachment, int ret_fds[SEGMENT_COUNT],
+		  struct failure *failure)
+{
+	uint64_t limit = broker->settings.per_user[CHARGE_ATTACHMENTS];
+	struct attachment *attachment;
+	int result;
+
+	if (!account_charge(session->account, CHARGE_ATTACHMENTS, 1, limit))
+		return answer_fail_limit(failure, SHMB_EDQUOT,
+					 settings_charge_name(CHARGE_ATTACHMENTS), limit);
+	result = open_segments(broker, region, access, ret_fds);
+	if (result < 0) {
+		account_uncharge(session->account, CHARGE_ATTACHMENTS, 1);
+		return answer_fail_system(failure, result, "opening the region's memory");
+	}
+	attachment = attachment_new(session, access);
+	if (!attachment) {
+		account_uncharge(session->account, CHARGE_ATTACHMENTS, 1);
+		for (int i = 0; i < SEGMENT_COUNT; i++)
+			close(ret_fds[i]);
+		return answer_fail_system(failure, ENOMEM, "attachment");
+	}
+	attachment->region = region;
+	DL_APPEND2(region->attachments, attachment, previous, next);
+	region->n_attachments++;
+	broker->regions.n_attachments++;
+	if (!(access & SHMB_WRITE))
+		count_reader(broker, region, 1);
+	*ret_attachment = attachment;
+	return 0;
+}
+
+static void disarm(struct broker *broker, struct attachment *attachment)
+{
+	if (!attachment->watch_types)
+		return;
+	attachment->watch_types = 0;
+	broker->regions.n_watches--;
+	account_uncharge(attachment->session->account, CHARGE_WATCHES, 1);
+}
+
+void region_detach(struct broker *broker, struct attachment *attachment)
+{
+	struct region *region = attachment->region;
+	bool could_publish = attachment->access & SHMB_WRITE;
+
+	disarm(broker, attachment);
+	DL_DELETE2(region->attachments, attachment, previous, next);
+	HASH_DEL(attachment->session->attachments, attachment);
+	account_uncharge(attachment->session->account, CHARGE_ATTACHMENTS, 1);
+	broker->regions.n_attachments--;
+	free(attachment);
+
+	region->n_attachments--;
+	if (region->n_attachments == 0 && (region->removed || region->lifetime == SHMB_ATTACHED)) {
+		region_unlink(broker, region);
+		return;
+	}
+	if (!could_publish)
+		count_reader(broker, region, -1);
+	else
+		region_notify(broker, region); /* it may have died between publishing and telling */
+}
+
+static unsigned due(const struct attachment *attachment, uint64_t sequence)
+{
+	const struct region *region = attachment->region;
+	unsigned types = 0;
+
+	if (sequence != attachment->watch_sequence)
+		types |= SHMB_EVENT_PUBLISHED;
+	if (region->size != attachment->watch_size)
+		types |= SHMB_EVENT_RESIZED;
+	if (region->removed)
+		types |= SHMB_EVENT_REMOVED;
+	return types & attachment->watch_types;
+}
+
+static void fire(struct broker *broker, struct attachment *attachment, unsigned types,
+		 uint64_t sequence)
+{
+	const struct wire_region_event event = { .handle = attachment->handle,
+						 .types = types,
+						 .sequence = sequence,
+						 .size = attachment->region->size };
+
+	disarm(broker, attachment);
+	peer_notify(attachment->session->peer, WIRE_REGION_EVENT, &event);
+}
+
+/*
+ * The armed flag is set first and the sequence read after, where a publisher counts first and reads
+ * the flag after (see layout/publish.c): one of the two sees the other. The fence keeps our two
+ * system calls in that order.
+ */
+static uint64_t arm_and_read(struct broker *broker, struct region *region)
+{
+	region_write_word(broker, region, offsetof(struct layout_publish, armed), 1,
+			  sizeof(uint32_t));
+	atomic_thread_fence(memory_order_seq_cst);
+	return region_sequence(broker, region);
+}
+
+void region_notify(struct broker *broker, struct region *region)
+{
+	struct attachment *attachment;
+	uint64_t sequence;
+	unsigned armed = 0;
+
+	DL_FOREACH2(region->attachments, attachment, next)
+	armed |= attachment->watch_types;
+	if (!armed)
+		return;
+	sequence = armed & SHMB_EVENT_PUBLISHED ? arm_and_read(broker, region)
+						: region_sequence(broker, region);
+	DL_FOREACH2(region->attachments, attachment, next)
+	{
+		unsigned types = attachment->watch_types ? due(attachment, sequence) : 0;
+
+		if (types)
+			fire(broker, attachment, types, sequence);
+	}
+}
+
+int region_watch(struct broker *broker, struct attachment *attachment, unsigned types,
+		 uint64_t sequence, uint64_t size, struct failure *failure)
+{
+	uint64_t limit = broker->settings.per_user[CHARGE_WATCHES];
+
+	disarm(broker, attachment);
+	if (!types)
+		return 0;
+	if (!account_charge(attachment->session->account, CHARGE_WATCHES, 1, limit))
+		return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(CHARGE_WATCHES),
+					 limit);
+	broker->regions.n_watches++;
+	attachment->watch_types = (uint8_t)types;
+	attachment->watch_sequence = sequence;
+	attachment->watch_size = size;
+	return 0;
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * POSIX shared memory: found by name, so that no descriptor is kept open and hundreds of thousands
+ * are possible. Named by instance and number, never by the region's name: names come and go while
+ * the memory stays.
+ *
+ * Nothing can be sealed here. Whoever has one writable can truncate or enlarge it, which is why a
+ * broker that serves several users does not use it unless the administrator allows it.
+ */
+#include "backing.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define SHM_DIRECTORY "/dev/shm" /* where glibc and musl put them */
+
+enum { SHM_NAME_MAX = 64 };
+
+static void object_name(char name[SHM_NAME_MAX], uint64_t instance, uint64_t id, enum segment which)
+{
+	snprintf(name, SHM_NAME_MAX, "/shmb.%016" PRIx64 ".%" PRIx64 ".%c", instance, id,
+		 "dp"[which]);
+}
+
+static int make_segment(uint64_t instance, uint64_t id, enum segment which, uint64_t bytes)
+{
+	char name[SHM_NAME_MAX];
+	int error = 0;
+	int fd;
+
+	object_name(name, instance, id, which);
+	fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)bytes) < 0) {
+		error = errno;
+		shm_unlink(name);
+	}
+	close(fd);
+	return -error;
+}
+
+static void remove_segment(uint64_t instance, uint64_t id, enum segment which)
+{
+	char name[SHM_NAME_MAX];
+
+	object_name(name, instance, id, which);
+	shm_unlink(name);
+}
+
+static int shm_backing_create(uint64_t instance, uint64_t data_bytes, uint64_t publish_bytes,
+			      struct segments *segments)
+{
+	int result = make_segment(instance, segments->id, SEGMENT_DATA, data_bytes);
+
+	if (result < 0)
+		return result;
+	result = make_segment(instance, segments->id, SEGMENT_PUBLISH, publish_bytes);
+	if (result < 0)
+		remove_segment(instance, segments->id, SEGMENT_DATA);
+	return result;
+}
+
+static int shm_backing_open(uint64_t instance, const struct segments *segments, enum segment which,
+			    bool writable)
+{
+	char name[SHM_NAME_MAX];
+	int fd;
+
+	object_name(name, instance, segments->id, which);
+	fd = shm_open(name, writable ? O_RDWR : O_RDONLY, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+static void shm_backing_destroy(uint64_t instance, struct segments *segments)
+{
+	for (int i = 0; i < SEGMENT_COUNT; i++)
+		remove_segment(instance, segments->id, (enum segment)i);
+}
+
+const struct backing backing_shm = {
+	.name = "shm",
+	.create = shm_backing_create,
+	.open = shm_backing_open,
+	.destroy = shm_backing_destroy,
+};
+
+unsigned backing_shm_remove_instance(uint64_t instance)
+{
+	char prefix[SHM_NAME_MAX];
+	struct dirent *entry;
+	unsigned removed = 0;
+	DIR *directory = opendir(SHM_DIRECTORY);
+
+	if (!directory)
+		return 0;
+	snprintf(prefix, sizeof(prefix), "shmb.%016" PRIx64 ".", instance);
+	while ((entry = readdir(directory)))
+		if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0 &&
+		    unlinkat(dirfd(directory), entry->d_name, 0) == 0)
+			removed++;
+	closedir(directory);
+	return removed;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef DAEMON_BROKER_H
+#define DAEMON_BROKER_H
+
+/* The daemon as a whole: what its parts share. One thread, one loop. */
+
+#include "account.h"
+#include "discard.h"
+#include "instance.h"
+#include "options.h"
+#include "region.h"
+#include "wire/wire.h"
+
+#include <uv.h>
+
+struct peer;
+struct session;
+
+struct counters {
+	uint64_t accepted, requests, errors, dropped, refused;
+};
+
+struct broker {
+	uv_loop_t loop;
+	struct options options;
+	struct settings settings;
+	struct instance instance;
+	struct accounts accounts;
+	struct regions regions;
+	struct discard discard;
+	struct counters counters;
+	uint64_t page_size;
+	uint64_t started_ms; /* uv_now() */
+	bool stopping;
+	const char *failure; /* why the loop was ended early; NULL: it was not */
+
+	/* listener.c */
+	uv_poll_t listen_watch;
+	uv_timer_t listen_pause;
+	int listen_fd;
+	int spare_fd; /* given up for a moment to accept, and refuse, when there are no others */
+	char *socket_path; /* owned; NULL: the socket came by activation */
+
+	/* peer.c */
+	struct peer *peers;
+	struct peer *blocked; /* those we do not read from until they have read from us */
+	unsigned n_condemned;
+	uv_timer_t blocked_tick;
+
+	/* One message at a time passes through these. */
+	struct wire_decoder decoder;
+	struct wire_buffer out;
+	uint8_t in[WIRE_PACKET_MAX + 1];
+};
+
+/*
+ * broker_init() - prepare everything but the listener
+ * @options, @settings: copied
+ *
+ * Return: 0, or a negative errno with nothing to undo.
+ */
+int broker_init(struct broker *broker, const struct options *options,
+		const struct settings *settings);
+
+/* broker_apply() - new settings from a reload: for what is asked from now on */
+void broker_apply(struct broker *broker, const struct settings *settings);
+
+/* broker_stop() - end all sessions and remove all regions; the loop then runs out of things to do
+ */
+void broker_stop(struct broker *broker);
+
+/* broker_deinit() - after the loop has run out */
+void broker_deinit(struct broker *broker);
+
+#endif

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The process: configuration, instance lock, signals, service manager. Must not know peers or
+ * regions.
+ */
+#include "daemon.h"
+
+#include "backing.h"
+#include "broker.h"
+#include "listener.h"
+#include "log.h"
+#include "notify.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { STATUS_PERIOD_MS = 5000 };
+
+struct process {
+	struct broker *broker;
+	uv_signal_t terminate, interrupt, hangup;
+	uv_timer_t status;
+	uv_poll_t eof;
+	bool watches_eof;
+};
+
+static void stop(struct process *process)
+{
+	if (process->broker->stopping)
+		return;
+	log_info("shutting down");
+	notify_stopping();
+	broker_stop(process->broker);
+	uv_close((uv_handle_t *)&process->terminate, NULL);
+	uv_close((uv_handle_t *)&process->interrupt, NULL);
+	uv_close((uv_handle_t *)&process->hangup, NULL);
+	uv_close((uv_handle_t *)&process->status, NULL);
+	if (process->watches_eof)
+		uv_close((uv_handle_t *)&process->eof, NULL);
+}
+
+static void on_stop_signal(uv_signal_t *handle, int number)
+{
+	stop(handle->data);
+}
+
+static void on_reload_signal(uv_signal_t *handle, int number)
+{
+	struct process *process = handle->data;
+	struct settings settings;
+
+	notify_reloading();
+	if (settings_load(&process->broker->options, &settings) == 0) {
+		broker_apply(process->broker, &settings);
+		log_set_level((enum log_level)settings.log_level);
+		log_notice("configuration reloaded");
+	} else {
+		log_error("configuration not reloaded, the old one stays");
+	}
+	notify_ready(process->broker);
+}
+
+static void on_status(uv_timer_t *timer)
+{
+	notify_status(((struct process *)timer->data)->broker);
+}
+
+static void on_eof_event(uv_poll_t *watch, int status, int events)
+{
+	struct process *process = watch->data;
+	char bytes[64];
+	ssize_t length = read(process->broker->options.eof_fd, bytes, sizeof(bytes));
+
+	if (length == 0 || (length < 0 && errno != EAGAIN && errno != EINTR))
+		stop(process);
+}
+
+static int watch_process(struct process *process, uv_loop_t *loop)
+{
+	int eof_fd = process->broker->options.eof_fd;
+	int result = 0;
+
+	uv_signal_init(loop, &process->terminate);
+	uv_signal_init(loop, &process->interrupt);
+	uv_signal_init(loop, &process->hangup);
+	uv_timer_init(loop, &process->status);
+	process->terminate.data = process->interrupt.data = process->hangup.data = process;
+	process->status.data = process->eof.data = process;
+	uv_signal_start(&process->terminate, on_stop_signal, SIGTERM);
+	uv_signal_start(&process->interrupt, on_stop_signal, SIGINT);
+	uv_signal_start(&process->hangup, on_reload_signal, SIGHUP);
+	if (getenv("NOTIFY_SOCKET"))
+		uv_timer_start(&process->status, on_status, STATUS_PERIOD_MS, STATUS_PERIOD_MS);
+	if (eof_fd >= 0) {
+		result = uv_poll_init(loop, &process->eof, eof_fd);
+		process->watches_eof = result == 0;
+		if (result == 0)
+			uv_poll_start(&process->eof, UV_READABLE | UV_DISCONNECT, on_eof_event);
+		else
+			log_error("--exit-on-eof=%d: %s", eof_fd, strerror(-result));
+	}
+	return result;
+}
+
+/* Where things lie; malloc'd, NULL if it cannot be told. */
+static char *runtime_directory(const struct options *options)
+{
+	const char *base = getenv("XDG_RUNTIME_DIR");
+	char *path = NULL;
+	const char *slash;
+
+	if (options->runtime_directory)
+		return strdup(options->runtime_directory);
+	if (options->scope == SCOPE_SYSTEM)
+		return strdup("/run/shmbroker");
+	if (options->scope == SCOPE_USER) {
+		if (!base)
+			log_error("XDG_RUNTIME_DIR is not set: give --runtime-directory");
+		else if (asprintf(&path, "%s/shmbroker", base) < 0)
+			path = NULL;
+		return path;
+	}
+	slash = options->socket ? strrchr(options->socket, '/') : NULL;
+	if (slash)
+		return strndup(options->socket, (size_t)(slash - options->socket));
+	log_error("--private needs --socket=PATH or --runtime-directory=DIR");
+	return NULL;
+}
+
+static char *socket_path(const struct options *options, const char *directory)
+{
+	char *path = NULL;
+
+	if (options->socket)
+		return strdup(options->socket);
+	if (asprintf(&path, "%s/broker.sock", directory) < 0)
+		return NULL;
+	return path;
+}
+
+static int acquire(struct broker *broker, const char *directory)
+{
+	mode_t mode = broker->options.scope == SCOPE_SYSTEM ? 0755 : 0700;
+	unsigned removed;
+	pid_t holder;
+	int result = instance_acquire(&broker->instance, directory, mode, &holder);
+
+	if (result == -EEXIST) {
+		log_error("another shmbrokerd (pid %d) serves %s", (int)holder, directory);
+		return EXIT_CODE_RUNNING;
+	}
+	if (result < 0) {
+		log_error("%s: %s", directory, strerror(-result));
+		return EXIT_CODE_FAILURE;
+	}
+	if (broker->instance.previous) {
+		removed = backing_shm_remove_instance(broker->instance.previous);
+		log_notice("the daemon before did not end in order; removed %u segments it left",
+			   removed);
+	}
+	return EXIT_CODE_OK;
+}
+
+static int serve(struct broker *broker, const char *path)
+{
+	struct process process = { .broker = broker };
+	int result = listener_open(broker, path);
+
+	if (result < 0)
+		return result == -EEXIST ? EXIT_CODE_RUNNING : EXIT_CODE_FAILURE;
+	result = watch_process(&process, &broker->loop);
+	if (result < 0) {
+		stop(&process);
+	} else {
+		log_info("ready, instance %016llx", (unsigned long long)broker->instance.id);
+		notify_ready(broker);
+	}
+	uv_run(&broker->loop, UV_RUN_DEFAULT);
+	return result < 0 ? EXIT_CODE_FAILURE : EXIT_CODE_OK;
+}
+
+static int run_broker(struct broker *broker, const struct options *options)
+{
+	char *directory = runtime_directory(options);
+	char *path = directory ? socket_path(options, directory) : NULL;
+	int result = EXIT_CODE_FAILURE;
+
+	if (path)
+		result = acquire(broker, directory);
+	if (path && result == EXIT_CODE_OK) {
+		result = serve(broker, path);
+		broker_stop(broker);
+		uv_run(&broker->loop, UV_RUN_DEFAULT);
+		instance_release(&broker->instance);
+	}
+	free(path);
+	free(directory);
+	return result;
+}
+
+int daemon_run(const struct options *options)
+{
+	struct settings settings;
+	struct broker *broker;
+	int result;
+
+	if (settings_load(options, &settings) < 0)
+		return EXIT_CODE_CONFIG;
+	if (options->check_config)
+		return EXIT_CODE_OK;
+	log_set_level((enum log_level)settings.log_level);
+	signal(SIGPIPE, SIG_IGN);
+	broker = malloc(sizeof(*broker));
+	result = broker ? broker_init(broker, options, &settings) : -ENOMEM;
+	if (result < 0) {
+		log_error("cannot start: %s", strerror(-result));
+		free(broker);
+		return EXIT_CODE_FAILURE;
+	}
+	result = run_broker(broker, options);
+	broker_stop(broker);
+	uv_run(&broker->loop, UV_RUN_DEFAULT);
+	broker_deinit(broker);
+	free(broker);
+	return result;
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The throwaway process: fork, keep nothing but the connection, wait until the parent has closed
+ * its copy, exit. What hangs then hangs there. Its pidfd tells when it is over, so that the user
+ * who caused it stays charged until then.
+ */
+#include "discard.h"
+
+#include "account.h"
+#include "layout/futex.h"
+#include "log.h"
+#include "wire/packet.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16; the same on every architecture that uses asm-generic */
+#endif
+
+struct discard_child {
+	uv_poll_t watch;
+	int pidfd;
+	struct discard *discard;
+	struct account *account;
+};
+
+/* With the sending side shut nothing can be added; what holds no descriptors is read away. */
+static bool queue_is_harmless(int socket)
+{
+	char byte;
+	int result;
+
+	shutdown(socket, SHUT_RD);
+	while ((result = packet_peek_fds(socket)) == 0)
+		if (recv(socket, &byte, 1, MSG_DONTWAIT | MSG_TRUNC) <= 0)
+			return true;
+	return false;
+}
+
+static void settle(struct account *account)
+{
+	if (account)
+		account_uncharge(account, CHARGE_CONNECTIONS, 1);
+	account_put(account);
+}
+
+static void on_child_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+static void on_child_ended(uv_poll_t *watch, int status, int events)
+{
+	struct discard_child *child = watch->data;
+	siginfo_t info;
+
+	waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG);
+	child->discard->n_children--;
+	uv_close((uv_handle_t *)watch, on_child_closed);
+	close(child->pidfd);
+	settle(child->account);
+}
+
+/* Runs in the child: async-signal-safe calls only. */
+static _Noreturn void hold_and_exit(int socket, const uint32_t *released)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* a parent that dies has let go as well */
+	if (socket > 0)
+		close_range(0, (unsigned)socket - 1, 0);
+	close_range((unsigned)socket + 1, UINT_MAX, 0);
+	while (__atomic_load_n(released, __ATOMIC_SEQ_CST) == 0)
+		futex_wait(released, 0, 1000000000);
+	_exit(0);
+}
+
+static pid_t fork_holder(int socket)
+{
+	uint32_t *released = mmap(NULL, sizeof(*released), PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid;
+
+	if (released == MAP_FAILED)
+		return -1;
+	pid = fork();
+	if (pid == 0)
+		hold_and_exit(socket, released);
+	if (pid > 0) {
+		close(socket);
+		__atomic_store_n(released, 1, __ATOMIC_SEQ_CST);
+		futex_wake_all(released);
+	}
+	munmap(released, sizeof(*released));
+	return pid;
+}
+
+static bool watch_child(struct discard *discard, pid_t pid, struct account *account)
+{
+	struct discard_child *child = calloc(1, sizeof(*child));
+
+	if (!child)
+		return false;
+	child->discard = discard;
+	child->account = account;
+	child->pidfd = pidfd_open(pid, 0);
+	if (child->pidfd < 0 || uv_poll_init(discard->loop, &child->watch, child->pidfd) < 0) {
+		if (child->pidfd >= 0)
+			close(child->pidfd);
+		free(child);
+		return false;
+	}
+	child->watch.data = child;
+	uv_unref((uv_handle_t *)&child->watch);
+	uv_poll_start(&child->watch, UV_READABLE, on_child_ended);
+	discard->n_children++;
+	return true;
+}
+
+bool discard_trusts(int socket)
+{
+	int passes = 1;
+	socklen_t size = sizeof(passes);
+
+	return getsockopt(socket, SOL_SOCKET, SO_PASSRIGHTS, &passes, &size) == 0 && passes == 0;
+}
+
+void discard_socket(struct discard *discard, int socket, bool trusted, struct account *account)
+{
+	pid_t pid;
+
+	if (trusted || queue_is_harmless(socket)) {
+		close(socket);
+		settle(account);
+		return;
+	}
+	pid = fork_holder(socket);
+	if (pid < 0) {
+		/* Neither closing it nor keeping it is good; keeping it leaves one descriptor, and
+		 * the charge. */
+		log_begin(LOG_DISCARD_FAILS, strerror(errno));
+		account_put(account);
+		return;
+	}
+	log_end(LOG_DISCARD_FAILS);
+	/* Unwatched it is charged for ever, which is the safe side, and reaped by whoever reaps us.
+	 */
+	if (!watch_child(discard, pid, account))
+		account_put(account);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef DAEMON_DISPATCH_H
+#define DAEMON_DISPATCH_H
+
+/* From a packet to the function that serves it. */
+
+#include "answer.h"
+#include "wire/packet.h"
+#include "wire/wire.h"
+
+#include <stdbool.h>
+
+struct broker;
+struct peer;
+struct session;
+
+/* One decoded request; @params is the struct of its method. */
+struct request {
+	struct broker *broker;
+	struct peer *peer;
+	struct session *session;
+	uint32_t msgid;
+	bool wants_reply;
+	enum wire_method_id method;
+	const void *params;
+	struct failure failure;
+};
+
+/* dispatch_packet() - decode, check, serve and answer one packet; its descriptors stay the caller's
+ */
+void dispatch_packet(struct peer *peer, const void *data, const struct packet *packet);
+
+/* request_answer() - send the result, unless the request was a notification. Return: 0. */
+int request_answer(struct request *request, const void *result);
+
+/* The functions that serve methods: 0 (answered), ANSWER_FAILED (request->failure says why), or
+ * fatal to the peer. */
+int serve_hello(struct request *request);
+int serve_ping(struct request *request);
+int serve_stats(struct request *request);
+int serve_region_create(struct request *request);
+int serve_region_open(struct request *request);
+int serve_region_close(struct request *request);
+int serve_region_stat(struct request *request);
+int serve_region_list(struct request *request);
+int serve_region_resize(struct request *request);
+int serve_region_chmod(struct request *request);
+int serve_region_chown(struct request *request);
+int serve_region_remove(struct request *request);
+int serve_region_watch(struct request *request);
+int serve_region_published(struct request *request);
+
+#endif

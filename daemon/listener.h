@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef DAEMON_LISTENER_H
+#define DAEMON_LISTENER_H
+
+/* The socket that clients connect to. */
+
+struct broker;
+
+/*
+ * listener_open() - listen on what socket activation passed, else on a path
+ * @path: used without activation; a dead daemon's socket there is replaced
+ *
+ * Mistakes are logged. Return: 0, -EEXIST (another daemon listens there), or a negative errno.
+ */
+int listener_open(struct broker *broker, const char *path);
+
+/* listener_close() - stop listening; removes the socket file if we made it */
+void listener_close(struct broker *broker);
+
+/* listener_is_activated() - has socket activation passed a socket */
+int listener_is_activated(void);
+
+#endif

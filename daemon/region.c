@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Regions: names, life and death. May use backings and accounts; must not know peers or messages.
+ */
+#include "region.h"
+
+#include "account.h"
+#include "broker.h"
+#include "layout/publish.h"
+#include "log.h"
+#include "resize.h"
+#include "session.h"
+
+#include <shmbroker/shmbroker.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <utlist.h>
+
+/* Destroying this much may take longer than the loop should stand still: 0.05 s for each GiB that
+ * was touched. */
+enum { DESTROY_INLINE_MAX = 16 << 20 };
+
+static int compare(const struct region *a, const struct region *b)
+{
+	return strcmp(a->name, b->name);
+}
+
+RB_GENERATE_STATIC(region_tree, region, node, compare)
+
+struct region *region_find(struct regions *regions, const char *name)
+{
+	struct region key = { .name = name };
+
+	return RB_FIND(region_tree, &regions->tree, &key);
+}
+
+struct region *region_next_from(struct regions *regions, const char *name, bool after)
+{
+	struct region key = { .name = name };
+	struct region *region = RB_NFIND(region_tree, &regions->tree, &key);
+
+	if (region && after && strcmp(region->name, name) == 0)
+		region = region_next(region);
+	return region;
+}
+
+struct region *region_next(struct region *region)
+{
+	return RB_NEXT(region_tree, NULL, region);
+}
+
+uid_t region_owner(const struct region *region)
+{
+	return account_uid(region->account);
+}
+
+unsigned region_backing_number(const struct region *region)
+{
+	return region->backing == &backing_shm ? SHMB_BACKING_SHM : SHMB_BACKING_MEMFD;
+}
+
+static uint64_t in_pages(const struct broker *broker, uint64_t bytes)
+{
+	return (bytes + broker->page_size - 1) / broker->page_size * broker->page_size;
+}
+
+uint64_t region_data_bytes(const struct broker *broker, uint64_t capacity)
+{
+	return in_pages(broker, capacity);
+}
+
+static uint64_t publish_bytes(const struct broker *broker)
+{
+	return in_pages(broker, LAYOUT_PUBLISH_BYTES);
+}
+
+/* What a region is charged for: whole pages, those of the publish page included. */
+static uint64_t charged_bytes(const struct broker *broker, uint64_t capacity)
+{
+	return region_data_bytes(broker, capacity) + publish_bytes(broker);
+}
+
+static int charge(struct broker *broker, struct account *account, uint64_t capacity,
+		  struct failure *failure)
+{
+	const struct settings *settings = &broker->settings;
+	uint64_t bytes = charged_bytes(broker, capacity);
+
+	if (!account_charge(account, CHARGE_REGIONS, 1, settings->per_user[CHARGE_REGIONS]))
+		return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(CHARGE_REGIONS),
+					 settings->per_user[CHARGE_REGIONS]);
+	if (!account_charge(account, CHARGE_BYTES, bytes, settings->per_user[CHARGE_BYTES])) {
+		account_uncharge(account, CHARGE_REGIONS, 1);
+		return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(CHARGE_BYTES),
+					 settings->per_user[CHARGE_BYTES]);
+	}
+	return 0;
+}
+
+static void uncharge(struct broker *broker, struct account *account, uint64_t capacity)
+{
+	account_uncharge(account, CHARGE_REGIONS, 1);
+	account_uncharge(account, CHARGE_BYTES, charged_bytes(broker, capacity));
+}
+
+/* Scope decides: memory that one user could pull from under another is never the default, see
+ * shmbroker(7). */
+static const struct backing *choose_backing(const struct broker *broker,
+					    const struct region_request *request)
+{
+	bool shm_allowed = broker->options.scope != SCOPE_SYSTEM ||
+			   settings_allows_shm(&broker->settings, request->name);
+
+	switch (request->backing) {
+	case SHMB_BACKING_SHM:
+		return shm_allowed ? &backing_shm : NULL;
+	case SHMB_BACKING_MEMFD:
+		return &backing_memfd;
+	default:
+		return broker->options.scope != SCOPE_SYSTEM ? &backing_shm : &backing_memfd;
+	}
+}
+
+static int check_request(const struct broker *broker, const struct region_request *request,
+			 struct failure *failure)
+{
+	if (request->size > request->capacity)
+		return answer_fail_limit(failure, SHMB_EINVAL, "capacity", request->capacity);
+	if (request->capacity > broker->settings.max_region)
+		return answer_fail_limit(failure, SHMB_EFBIG, "max-region",
+					 broker->settings.max_region);
+	if (!choose_backing(broker, request))
+		return answer_fail(failure, SHMB_EACCES, "backing");
+	return 0;
+}
+
+static struct region *region_new(struct broker *broker, const struct region_request *request)
+{
+	size_t length = strlen(request->name) + 1;
+	struct region *region = calloc(1, sizeof(*region) + length);
+
+	if (!region)
+		return NULL;
+	memcpy(region + 1, request->name, length);
+	region->name = (const char *)(region + 1);
+	region->backing = choose_backing(broker, request);
+	region->segments = (struct segments){ ++broker->regions.next_id, { -1, -1 } };
+	region->size = request->size;
+	region->capacity = request->capacity;
+	region->mode = (uint16_t)request->mode;
+	region->lifetime = (uint8_t)request->lifetime;
+	region->created = (int64_t)time(NULL);
+	return region;
+}
+
+static int write_header(struct broker *broker, struct region *region)
+{
+	const struct layout_publish header = { .magic = LAYOUT_PUBLISH_MAGIC,
+					       .version = LAYOUT_PUBLISH_VERSION,
+					       .size = region->size };
+	size_t length = offsetof(struct layout_publish, sequence);
+	int fd = region->backing->open(broker->instance.id, &region->segments, SEGMENT_PUBLISH,
+				       true);
+	int result = 0;
+
+	if (fd < 0)
+		return fd;
+	errno = EIO;
+	if (pwrite(fd, &header, length, 0) != (ssize_t)length)
+		result = -errno;
+	close(fd);
+	return result;
+}
+
+static int make_segments(struct broker *broker, struct region *region)
+{
+	int result = region->backing->create(broker->instance.id,
+					     region_data_bytes(broker, region->capacity),
+					     publish_bytes(broker), &region->segments);
+
+	if (result < 0)
+		return result;
+	result = write_header(broker, region);
+	if (result < 0)
+		region->backing->destroy(broker->instance.id, &region->segments);
+	return result;
+}
+
+static void enter(struct broker *broker, struct region *region, struct session *session)
+{
+	region->gid = session->identity.gid;
+	if (region->lifetime == SHMB_SESSION) {
+		region->creator = session;
+		DL_APPEND2(session->regions, region, creator_previous, creator_next);
+	}
+	RB_INSERT(region_tree, &broker->regions.tree, region);
+	DL_APPEND2(broker->regions.all, region, previous, next);
+	broker->regions.count++;
+}
+
+int region_create(struct broker *broker, struct session *session,
+		  const struct region_request *request, struct region **ret_region,
+		  struct failure *failure)
+{
+	struct region *region;
+	int result = check_request(broker, request, failure);
+
+	if (result == 0)
+		result = charge(broker, session->account, request->capacity, failure);
+	if (result != 0)
+		return result;
+	region = region_new(broker, request);
+	result = region ? make_segments(broker, region) : -ENOMEM;
+	if (result < 0) {
+		free(region);
+		uncharge(broker, session->account, request->capacity);
+		return answer_fail_system(failure, result, "making the region's memory");
+	}
+	region->account = account_get(&broker->accounts, session->identity.uid);
+	enter(broker, region, session);
+	log_end(LOG_OUT_OF_SPACE);
+	*ret_region = region;
+	return 0;
+}
+
+static void leave_creator(struct region *region)
+{
+	if (region->creator)
+		DL_DELETE2(region->creator->regions, region, creator_previous, creator_next);
+	region->creator = NULL;
+}
+
+void region_unlink(struct broker *broker, struct region *region)
+{
+	if (!region->removed) {
+		RB_REMOVE(region_tree, &broker->regions.tree, region);
+		region->removed = true;
+		leave_creator(region);
+		if (region->n_attachments > 0) {
+			region_write_word(broker, region, offsetof(struct layout_publish, removed),
+					  1, sizeof(uint32_t));
+			region_notify(broker, region);
+		}
+	}
+	if (region->n_attachments == 0 && !region->resizes)
+		region_free(broker, region);
+}
+
+void region_orphan(struct broker *broker, struct session *session)
+{
+	while (session->regions)
+		region_unlink(broker, session->regions);
+}
+
+int region_chown(struct broker *broker, struct region *region, uid_t uid, gid_t gid,
+		 struct failure *failure)
+{
+	struct account *account = account_get(&broker->accounts, uid);
+	int result;
+
+	if (!account)
+		return answer_fail_system(failure, ENOMEM, "account");
+	if (account != region->account) {
+		result = charge(broker, account, region->capacity, failure);
+		if (result != 0) {
+			account_put(account);
+			return result;
+		}
+		uncharge(broker, region->account, region->capacity);
+	}
+	account_put(region->account);
+	region->account = account;
+	region->gid = gid;
+	return 0;
+}
+
+struct destroy_job {
+	uv_work_t work;
+	const struct backing *backing;
+	uint64_t instance;
+	struct segments segments;
+};
+
+static void destroy_work(uv_work_t *work)
+{
+	struct destroy_job *job = work->data;
+
+	job->backing->destroy(job->instance, &job->segments);
+}
+
+static void destroy_done(uv_work_t *work, int status)
+{
+	free(work->data);
+}
+
+static void destroy_segments(struct broker *broker, struct region *region)
+{
+	struct destroy_job *job = NULL;
+
+	if (region->capacity > DESTROY_INLINE_MAX)
+		job = calloc(1, sizeof(*job));
+	if (job) {
+		job->work.data = job;
+		job->backing = region->backing;
+		job->instance = broker->instance.id;
+		job->segments = region->segments;
+		if (uv_queue_work(&broker->loop, &job->work, destroy_work, destroy_done) == 0)
+			return;
+		free(job);
+	}
+	region->backing->destroy(broker->instance.id, &region->segments);
+}
+
+void region_free(struct broker *broker, struct region *region)
+{
+	if (!region->removed)
+		RB_REMOVE(region_tree, &broker->regions.tree, region);
+	leave_creator(region);
+	DL_DELETE2(broker->regions.all, region, previous, next);
+	broker->regions.count--;
+	destroy_segments(broker, region);
+	uncharge(broker, region->account, region->capacity);
+	account_put(region->account);
+	free(region);
+}

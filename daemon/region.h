@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef DAEMON_REGION_H
+#define DAEMON_REGION_H
+
+/*
+ * Regions, by name and as objects; their attachments and watches. Everything the broker relies on
+ * is here, nothing of it in memory that a client can write.
+ */
+
+#include "answer.h"
+#include "backing.h"
+#include "table.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <uv/tree.h>
+
+struct account;
+struct broker;
+struct resize;
+struct session;
+
+struct attachment {
+	struct region *region;
+	struct session *session;
+	uint32_t handle;
+	uint8_t access;      /* enum shmb_access */
+	uint8_t watch_types; /* what the armed watch is for; 0: none armed */
+	uint64_t watch_sequence, watch_size;
+	struct attachment *previous, *next; /* of the region */
+	UT_hash_handle hh;                  /* of the session, by handle */
+};
+
+struct region {
+	RB_ENTRY(region) node;          /* by name, while it has one */
+	struct region *previous, *next; /* of all */
+	const struct backing *backing;
+	struct segments segments;
+	struct account *account; /* of the owner; charged for it */
+	struct session *creator; /* SHMB_SESSION: ends with it */
+	struct region *creator_previous, *creator_next;
+	struct attachment *attachments;
+	struct resize *resizes;  /* waiting or under way, oldest first */
+	uint64_t size, capacity; /* bytes */
+	uint64_t sequence;       /* as last seen; a client can make it lie about its own region */
+	int64_t created;
+	gid_t gid;
+	uint32_t n_attachments, n_readers;
+	uint16_t mode;
+	uint8_t lifetime;
+	bool removed;
+	const char *name; /* behind this struct */
+};
+
+RB_HEAD(region_tree, region);
+
+struct regions {
+	struct region_tree tree;
+	struct region *all;
+	uint64_t next_id;
+	uint64_t count, n_attachments, n_watches;
+};
+
+struct region_request {
+	const char *name; /* NUL-terminated, checked */
+	uint64_t size, capacity;
+	uint32_t mode;
+	unsigned lifetime, backing;
+};
+
+/* region_find() - by name; NULL: none */
+struct region *region_find(struct regions *regions, const char *name);
+
+/* region_next_from() - the first region whose name is @name or, with @after, comes behind it; NULL:
+ * none */
+struct region *region_next_from(struct regions *regions, const char *name, bool after);
+struct region *region_next(struct region *region);
+
+/*
+ * region_create() - make a region that @session's user owns and give it its name
+ *
+ * It has no attachment yet: the caller attaches, or calls region_unlink().
+ */
+int region_create(struct broker *broker, struct session *session,
+		  const struct region_request *request, struct region **ret_region,
+		  struct failure *failure);
+
+/* region_unlink() - take the name away, tell watchers; the memory goes with the last attachment */
+void region_unlink(struct broker *broker, struct region *region);
+
+/* region_chown() - new owner and group, with the charges */
+int region_chown(struct broker *broker, struct region *region, uid_t uid, gid_t gid,
+		 struct failure *failure);
+
+uid_t region_owner(const struct region *region);
+unsigned region_backing_number(const struct region *region); /* enum shmb_backing */
+
+/* region_orphan() - its creating session ends: regions of lifetime "session" lose their name */
+void region_orphan(struct broker *broker, struct session *session);
+
+/*
+ * region_attach() - an attachment of @session, with descriptors for it
+ * @access:  enum shmb_access, allowed already
+ * @ret_fds: data segment and publish page; the caller owns them
+ */
+int region_attach(struct broker *broker, struct region *region, struct session *session,
+		  unsigned access, struct attachment **ret_attachment, int ret_fds[SEGMENT_COUNT],
+		  struct failure *failure);
+
+/* region_detach() - end an attachment; a region that nobody needs any more goes with it */
+void region_detach(struct broker *broker, struct attachment *attachment);
+
+/* region_sequence() - the number of publishes, read from the publish page */
+uint64_t region_sequence(struct broker *broker, struct region *region);
+
+/*
+ * region_write_word() - store one word of the publish page, for those who have it mapped
+ * @bytes: 4 or 8
+ *
+ * A failure (a client truncated its own shm segment, or we are out of descriptors) is not an error
+ * for anybody else: the words are hints.
+ */
+void region_write_word(struct broker *broker, struct region *region, size_t offset, uint64_t value,
+		       size_t bytes);
+
+/* region_watch() - arm (or, with no @types, disarm) the one-shot watch of an attachment */
+int region_watch(struct broker *broker, struct attachment *attachment, unsigned types,
+		 uint64_t sequence, uint64_t size, struct failure *failure);
+
+/* region_notify() - fire every watch whose condition holds */
+void region_notify(struct broker *broker, struct region *region);
+
+/* region_free() - destroy the memory; for regions that are removed and unattached, and at shutdown
+ */
+void region_free(struct broker *broker, struct region *region);
+
+/* region_data_bytes() - length of the data segment: the capacity in whole pages */
+uint64_t region_data_bytes(const struct broker *broker, uint64_t capacity);
+
+#endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Resize. The memory that a shrink gives up is punched out; what late writers may have put beyond
+ * the old size is punched again before a growth shows it. A long punch runs on the thread pool;
+ * resizes of one region then queue up and are answered in order.
+ */
+#include "resize.h"
+
+#include "account.h"
+#include "broker.h"
+#include "layout/publish.h"
+#include "peer.h"
+#include "session.h"
+
+#include <shmbroker/shmbroker.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <utlist.h>
+
+enum { PUNCH_INLINE_MAX = 1 << 20 }; /* bytes; at 0.05 s for each GiB, some 50 microseconds */
+
+struct resize {
+	uv_work_t work;
+	struct broker *broker;
+	struct region *region;
+	struct session *session; /* a reference */
+	uint64_t size;
+	uint32_t msgid;
+	int wants_reply;
+	uint64_t punch_from, punch_to; /* bytes */
+	int fd;
+	int result;
+	struct resize *next;
+};
+
+static void start_next(struct broker *broker, struct region *region);
+
+static void punch(struct resize *resize)
+{
+	off_t length = (off_t)(resize->punch_to - resize->punch_from);
+
+	resize->result = 0;
+	while (length > 0 && fallocate(resize->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				       (off_t)resize->punch_from, length) < 0) {
+		if (errno != EINTR) {
+			resize->result = -errno;
+			break;
+		}
+	}
+}
+
+static void show_size(struct broker *broker, struct region *region, uint64_t size)
+{
+	region->size = size;
+	region_write_word(broker, region, offsetof(struct layout_publish, size), size,
+			  sizeof(size));
+	region_notify(broker, region);
+}
+
+static void answer(struct resize *resize)
+{
+	struct peer *peer = resize->session->peer;
+	struct failure failure;
+
+	if (!peer)
+		return;
+	peer_job_done(peer);
+	if (!resize->wants_reply)
+		return;
+	if (resize->result == 0) {
+		peer_answer(peer, resize->msgid, WIRE_REGION_RESIZE, &(struct wire_empty){ 0 });
+		return;
+	}
+	answer_fail_system(&failure, resize->result, "giving memory back");
+	peer_answer_failure(peer, resize->msgid, &failure);
+}
+
+static void finish(struct resize *resize)
+{
+	struct broker *broker = resize->broker;
+	struct region *region = resize->region;
+
+	if (resize->fd >= 0)
+		close(resize->fd);
+	if (resize->result == 0 && resize->size > region->size)
+		show_size(broker, region, resize->size);
+	LL_DELETE(region->resizes, resize);
+	answer(resize);
+	account_uncharge(resize->session->account, CHARGE_QUEUE, sizeof(*resize));
+	session_unref(resize->session);
+	free(resize);
+}
+
+static void punch_work(uv_work_t *work)
+{
+	punch(work->data);
+}
+
+static void punch_done(uv_work_t *work, int status)
+{
+	struct resize *resize = work->data;
+	struct broker *broker = resize->broker;
+	struct region *region = resize->region;
+
+	finish(resize);
+	start_next(broker, region);
+}
+
+/* Return: true if it is done, false if the thread pool has it. */
+static bool run(struct resize *resize)
+{
+	struct broker *broker = resize->broker;
+	struct region *region = resize->region;
+	uint64_t before = region->size;
+
+	resize->fd =
+		region->backing->open(broker->instance.id, &region->segments, SEGMENT_DATA, true);
+	if (resize->fd < 0) {
+		resize->result = resize->fd;
+		return true;
+	}
+	/* A shrink shows at once, so that nobody is told the bytes are there while they go. */
+	if (resize->size < before)
+		show_size(broker, region, resize->size);
+	resize->punch_from = resize->size < before ? resize->size : before;
+	resize->punch_to = region_data_bytes(broker, resize->size < before ? before : resize->size);
+	if (resize->punch_to - resize->punch_from > PUNCH_INLINE_MAX) {
+		resize->work.data = resize;
+		if (uv_queue_work(&broker->loop, &resize->work, punch_work, punch_done) == 0)
+			return false;
+	}
+	punch(resize);
+	return true;
+}
+
+static void start_next(struct broker *broker, struct region *region)
+{
+	while (region->resizes) {
+		if (!run(region->resizes))
+			return;
+		finish(region->resizes);
+	}
+	if (region->n_attachments == 0 && region->removed)
+		region_free(broker, region);
+}
+
+int resize_start(struct broker *broker, struct region *region, struct session *session,
+		 uint64_t size, uint32_t msgid, int wants_reply, struct failure *failure)
+{
+	bool idle = !region->resizes;
+	uint64_t limit = broker->settings.per_user[CHARGE_QUEUE];
+	struct resize *resize;
+
+	if (size > region->capacity)
+		return answer_fail_limit(failure, SHMB_EFBIG, "capacity", region->capacity);
+	if (!account_charge(session->account, CHARGE_QUEUE, sizeof(*resize), limit))
+		return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(CHARGE_QUEUE),
+					 limit);
+	resize = calloc(1, sizeof(*resize));
+	if (!resize) {
+		account_uncharge(session->account, CHARGE_QUEUE, sizeof(*resize));
+		return answer_fail_system(failure, ENOMEM, "resize");
+	}
+	resize->broker = broker;
+	resize->region = region;
+	resize->session = session_ref(session);
+	resize->size = size;
+	resize->msgid = msgid;
+	resize->wants_reply = wants_reply;
+	LL_APPEND(region->resizes, resize);
+	peer_job_begin(session->peer);
+	if (idle)
+		start_next(broker, region);
+	return 0;
+}

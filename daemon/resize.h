@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef DAEMON_RESIZE_H
+#define DAEMON_RESIZE_H
+
+/* Moving a region's size within its capacity, and giving back the memory that is no longer in use.
+ */
+
+#include "answer.h"
+
+#include <stdint.h>
+
+struct broker;
+struct region;
+struct session;
+
+/*
+ * resize_start() - begin, or queue behind another, a change of size
+ * @size:  bytes, 1 to the capacity
+ * @msgid: of the request; @wants_reply: it is answered when the memory has gone back, now or later
+ *
+ * Return: 0 (the answer is given by this part), or ANSWER_FAILED.
+ */
+int resize_start(struct broker *broker, struct region *region, struct session *session,
+		 uint64_t size, uint32_t msgid, int wants_reply, struct failure *failure);
+
+#endif
