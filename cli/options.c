@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Options: one table each for the global ones and for every command, from which parsing and --help
+ * come. Prints help on stdout and errors through error.c; knows nothing of what commands do.
+ */
+
+#include "cli.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "size.h"
+
+enum { OPTIONS_MAX = 32, HELP_COLUMN = 32, HELP_WIDTH = 100 };
+
+static const struct cli_option global_options[] = {
+	{ 'a', "address", CLI_TEXT, offsetof(struct cli, address), "ADDRESS",
+	  "\"system\", \"user\" or a socket's path; default: $SHMB_ADDRESS, else user" },
+	{ 0, "json", CLI_FLAG, offsetof(struct cli, json), NULL,
+	  "one JSON object for each result and error" },
+	{ 't', "timeout", CLI_SECONDS, offsetof(struct cli, timeout), "SECONDS",
+	  "how long to wait for each answer of the broker (default 5); for wait and watch: for "
+	  "what "
+	  "they wait for (default: for ever); for run: for the broker's start (default 30)" },
+	{ 'h', "help", CLI_FLAG, offsetof(struct cli, help), NULL, "print this and exit" },
+	{ 'V', "version", CLI_FLAG, offsetof(struct cli, version), NULL,
+	  "print the version and exit" },
+};
+
+enum { N_GLOBAL = sizeof(global_options) / sizeof(global_options[0]) };
+
+/* ---- Parsing ---- */
+
+/* Both tables in the shape that getopt_long() wants. */
+struct merged {
+	const struct cli_option *options[OPTIONS_MAX];
+	void *values[OPTIONS_MAX];
+	struct option longs[OPTIONS_MAX + 1];
+	char letters[2 * OPTIONS_MAX + 3];
+	int count;
+	size_t n_letters;
+};
+
+enum { LONG_BASE = 256 }; /* getopt_long() returns this plus the index */
+
+static void merge(struct merged *merged, const struct cli_option *options, size_t n, void *values)
+{
+	for (size_t i = 0; i < n && merged->count < OPTIONS_MAX; i++) {
+		const struct cli_option *option = &options[i];
+		int index = merged->count++;
+
+		merged->options[index] = option;
+		merged->values[index] = values;
+		merged->longs[index] = (struct option){
+			.name = option->name,
+			.has_arg = option->type == CLI_FLAG ? no_argument : required_argument,
+			.val = LONG_BASE + index,
+		};
+		if (option->letter == 0)
+			continue;
+		merged->letters[merged->n_letters++] = option->letter;
+		if (option->type != CLI_FLAG)
+			merged->letters[merged->n_letters++] = ':';
+	}
+}
+
+static int find_index(const struct merged *merged, int result)
+{
+	if (result >= LONG_BASE)
+		return result - LONG_BASE;
+	for (int i = 0; i < merged->count; i++)
+		if (merged->options[i]->letter == result)
+			return i;
+	return -1;
+}
+
+static bool store_number(const struct cli_option *option, void *target, const char *text)
+{
+	struct cli_number *number = target;
+
+	switch (option->type) {
+	case CLI_SIZE:
+		number->given = size_parse(text, &number->value);
+		break;
+	case CLI_SECONDS:
+		number->given = seconds_parse(text, &number->value);
+		break;
+	default:
+		number->given = number_parse(text, &number->value);
+	}
+	return number->given;
+}
+
+static int store(struct cli *cli, const struct cli_option *option, void *values, const char *text)
+{
+	void *target = (char *)values + option->offset;
+	struct cli_list *list = target;
+
+	switch (option->type) {
+	case CLI_FLAG:
+		*(bool *)target = true;
+		return CLI_OK;
+	case CLI_TEXT:
+		*(const char **)target = text;
+		return CLI_OK;
+	case CLI_LIST: /* items has room for as many as there are arguments, see main.c */
+		list->items[list->count++] = text;
+		return CLI_OK;
+	default:
+		if (store_number(option, target, text))
+			return CLI_OK;
+		return cli_usage(cli, "--%s: '%s' is no %s", option->name, text,
+				 option->type == CLI_SIZE      ? "size"
+				 : option->type == CLI_SECONDS ? "time in seconds"
+							       : "number");
+	}
+}
+
+static int bad_option(struct cli *cli, const struct merged *merged, int result, char **argv)
+{
+	int index = optopt == 0 ? -1 : find_index(merged, optopt);
+	const char *word = argv[optind - 1];
+
+	if (result == ':' && index >= 0)
+		return cli_usage(cli, "--%s needs %s", merged->options[index]->name,
+				 merged->options[index]->argument);
+	if (index >= 0 && optopt >= LONG_BASE)
+		return cli_usage(cli, "--%s takes no argument", merged->options[index]->name);
+	if (optopt != 0 && optopt < LONG_BASE)
+		return cli_usage(cli, "unknown option -%c", optopt);
+	return cli_usage(cli, "unknown or ambiguous option %s", word);
+}
+
+int cli_parse(struct cli *cli, const struct cli_command *command, int argc, char **argv,
+	      void *values, int *ret_operands)
+{
+	struct merged merged = { 0 };
+	int result;
+
+	if (command == NULL || command->stop_at_operand)
+		merged.letters[merged.n_letters++] = '+';
+	merged.letters[merged.n_letters++] = ':';
+	merge(&merged, global_options, N_GLOBAL, cli);
+	if (command != NULL)
+		merge(&merged, command->options, command->n_options, values);
+	opterr = 0;
+	optind = 0; /* glibc: begin anew, with other options */
+	while ((result = getopt_long(argc, argv, merged.letters, merged.longs, NULL)) != -1) {
+		int index, status;
+
+		if (result == '?' || result == ':')
+			return bad_option(cli, &merged, result, argv);
+		index = find_index(&merged, result);
+		status = store(cli, merged.options[index], merged.values[index], optarg);
+		if (status != CLI_OK)
+			return status;
+	}
+	*ret_operands = optind;
+	return CLI_OK;
+}
+
+/* ---- Help ---- */
+
+/* Prints words from @column on, broken at HELP_WIDTH. */
+static void print_wrapped(const char *text, int column)
+{
+	int at = column;
+
+	while (*text != '\0') {
+		int length = (int)strcspn(text, " ");
+
+		if (at > column && at + 1 + length > HELP_WIDTH) {
+			printf("\n%*s", column, "");
+			at = column;
+		} else if (at > column) {
+			putchar(' ');
+			at++;
+		}
+		printf("%.*s", length, text);
+		at += length;
+		text += length;
+		text += strspn(text, " ");
+	}
+	putchar('\n');
+}
+
+static void print_options(const struct cli_option *options, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct cli_option *option = &options[i];
+		int width;
+
+		width = option->letter != 0 ? printf("  -%c, ", option->letter) : printf("      ");
+		width += printf("--%s", option->name);
+		if (option->argument != NULL)
+			width += printf("=%s", option->argument);
+		printf("%*s", width < HELP_COLUMN ? HELP_COLUMN - width : 2, "");
+		print_wrapped(option->help, HELP_COLUMN);
+	}
+}
+
+void cli_command_help(const struct cli_command *command)
+{
+	printf("Usage: shmbctl %s %s\n\n%s\n", command->name, command->synopsis, command->summary);
+	if (command->n_options > 0) {
+		printf("\nOptions:\n");
+		print_options(command->options, command->n_options);
+	}
+	printf("\nOptions of every command:\n");
+	print_options(global_options, N_GLOBAL);
+	printf("\nMore in shmbctl(1).\n");
+}
+
+void cli_help(const struct cli_command *const *commands, size_t n_commands)
+{
+	printf("Usage: shmbctl [OPTION...] COMMAND [OPTION...] [ARGUMENT...]\n\n"
+	       "Look at, make, fill and share memory regions of shmbrokerd.\n\nCommands:\n");
+	for (size_t i = 0; i < n_commands; i++) {
+		printf("  %-10s", commands[i]->name);
+		print_wrapped(commands[i]->summary, 12);
+	}
+	printf("  %-10s", "help");
+	print_wrapped("Tell about a command: shmbctl help COMMAND.", 12);
+	printf("\nOptions, before or after the command:\n");
+	print_options(global_options, N_GLOBAL);
+	printf("\nMore in shmbctl(1).\n");
+}

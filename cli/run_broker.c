@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Finding the daemon and starting it on a socket, by the socket activation protocol of
+ * sd_listen_fds(3).
+ */
+
+#include "run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- Finding it ---- */
+
+static bool try_path(char path[PATH_MAX], const char *directory, size_t length, const char *name)
+{
+	int n = snprintf(path, PATH_MAX, "%.*s/%s", (int)length, directory, name);
+
+	return n > 0 && n < PATH_MAX && access(path, X_OK) == 0;
+}
+
+/* Beside our own executable: the same installation or the same build, not whichever is on PATH. */
+static bool find_beside(char path[PATH_MAX])
+{
+	static const char *const places[] = { "shmbrokerd", "../daemon/shmbrokerd",
+					      "../sbin/shmbrokerd" };
+	char self[PATH_MAX];
+	ssize_t length = readlink("/proc/self/exe", self, sizeof(self));
+	const char *slash;
+
+	if (length <= 0 || length >= (ssize_t)sizeof(self))
+		return false;
+	self[length] = '\0';
+	slash = strrchr(self, '/');
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		if (try_path(path, self, (size_t)(slash - self), places[i]))
+			return true;
+	return false;
+}
+
+static bool find_on_path(char path[PATH_MAX])
+{
+	const char *directory = secure_getenv("PATH");
+
+	while (directory != NULL && *directory != '\0') {
+		size_t length = strcspn(directory, ":");
+
+		if (length > 0 && try_path(path, directory, length, "shmbrokerd"))
+			return true;
+		directory += length;
+		directory += *directory == ':';
+	}
+	return false;
+}
+
+int run_broker_find(struct cli *cli, struct run_broker *broker)
+{
+	const char *given = secure_getenv("SHMBROKERD");
+
+	if (given != NULL && *given != '\0') {
+		if (strlen(given) >= sizeof(broker->path))
+			return cli_fail(cli, 0, NULL, "SHMBROKERD is too long for a path");
+		strcpy(broker->path, given);
+		if (access(given, X_OK) < 0)
+			return cli_fail(cli, 0, NULL, "SHMBROKERD=%s: %s", given, strerror(errno));
+		return CLI_OK;
+	}
+	if (find_beside(broker->path) ||
+	    try_path(broker->path, SHMB_SBINDIR, strlen(SHMB_SBINDIR), "shmbrokerd") ||
+	    find_on_path(broker->path))
+		return CLI_OK;
+	return cli_fail(
+		cli, 0, NULL,
+		"shmbrokerd was not found beside shmbctl, in %s, or on PATH; set SHMBROKERD",
+		SHMB_SBINDIR);
+}
+
+/* ---- Starting it ---- */
+
+enum { LISTEN_FD = 3, LIFELINE_FD, EXEC_FD, FIRST_FREE_FD };
+
+/* Puts the descriptors where the daemon expects them, and closes every other one. */
+static bool arrange_fds(int listener, int lifeline, int *exec_fd)
+{
+	const int wanted[] = { listener, lifeline, *exec_fd };
+	int copies[3];
+
+	/* out of the way first: one may lie where another has to go */
+	for (int i = 0; i < 3; i++) {
+		copies[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+		if (copies[i] < 0)
+			return false;
+	}
+	*exec_fd = copies[2];
+	for (int i = 0; i < 3; i++)
+		if (dup2(copies[i], LISTEN_FD + i) < 0)
+			return false;
+	*exec_fd = EXEC_FD;
+	if (fcntl(EXEC_FD, F_SETFD, FD_CLOEXEC) < 0)
+		return false;
+	closefrom(FIRST_FREE_FD);
+	return true;
+}
+
+/* Nothing of a service manager that shmbctl itself may be running under. */
+static bool arrange_environment(const struct run_home *home, bool notify)
+{
+	char pid[24], path[sizeof(home->path)];
+
+	snprintf(pid, sizeof(pid), "%ld", (long)getpid());
+	unsetenv("LISTEN_FDNAMES");
+	unsetenv("WATCHDOG_PID");
+	unsetenv("WATCHDOG_USEC");
+	unsetenv("NOTIFY_SOCKET");
+	if (notify && setenv("NOTIFY_SOCKET", run_home_path(home, "notify.sock", path), 1) < 0)
+		return false;
+	return setenv("LISTEN_PID", pid, 1) == 0 && setenv("LISTEN_FDS", "1", 1) == 0;
+}
+
+static char **make_arguments(const struct run_broker *broker, const struct run_home *home)
+{
+	char **argv = calloc(broker->extra.count + 8, sizeof(*argv));
+	size_t n = 0;
+	bool ok = argv != NULL;
+
+	if (!ok)
+		return NULL;
+	argv[n++] = strdup(broker->path);
+	argv[n++] = strdup("--private");
+	ok = asprintf(&argv[n++], "--runtime-directory=%s", home->path) >= 0 && ok;
+	ok = asprintf(&argv[n++], "--exit-on-eof=%d", LIFELINE_FD) >= 0 && ok;
+	ok = asprintf(&argv[n++], "--log-level=%s", broker->log_level) >= 0 && ok;
+	for (size_t i = 0; i < broker->extra.count; i++)
+		ok = asprintf(&argv[n++], "--%s", broker->extra.items[i]) >= 0 && ok;
+	return ok && argv[0] != NULL && argv[1] != NULL ? argv : NULL; /* the child ends anyway */
+}
+
+/* In the child. Returns only if something failed, with errno. */
+static void become_broker(const struct run_broker *broker, const struct run_home *home,
+			  int listener, int lifeline, int *exec_fd, bool notify)
+{
+	char **argv = make_arguments(broker, home);
+
+	if (argv == NULL || !arrange_environment(home, notify) ||
+	    !arrange_fds(listener, lifeline, exec_fd))
+		return;
+	sigprocmask(SIG_SETMASK, &broker->signals, NULL);
+	execv(broker->path, argv);
+}
+
+int run_exec_result(int fd)
+{
+	int error = 0;
+	ssize_t n;
+
+	do
+		n = read(fd, &error, sizeof(error));
+	while (n < 0 && errno == EINTR);
+	close(fd);
+	return n == (ssize_t)sizeof(error) ? error : 0;
+}
+
+pid_t run_broker_start(const struct run_broker *broker, const struct run_home *home, int listener,
+		       int lifeline, bool notify)
+{
+	int fds[2], error;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -1;
+	pid = fork();
+	if (pid == 0) {
+		become_broker(broker, home, listener, lifeline, &fds[1], notify);
+		error = errno;
+		(void)!write(fds[1], &error, sizeof(error));
+		_exit(CLI_CANNOT_EXECUTE);
+	}
+	error = errno;
+	close(fds[1]);
+	if (pid < 0)
+		close(fds[0]);
+	else
+		error = run_exec_result(fds[0]);
+	if (pid > 0 && error != 0) {
+		waitpid(pid, NULL, 0); /* it is at its end */
+		pid = -1;
+	}
+	errno = error;
+	return pid;
+}
