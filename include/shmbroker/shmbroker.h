@@ -36,6 +36,10 @@
 extern "C" {
 #endif
 
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
+
 #define SHMB_VERSION_MAJOR 0
 #define SHMB_VERSION_MINOR 1
 #define SHMB_VERSION_PATCH 0
@@ -625,6 +629,10 @@ int shmb_region_watch(struct shmb_region *region, unsigned types, uint64_t seen,
 
 /** shmb_version() - the library's version at run time, such as "0.1.0". */
 const char *shmb_version(void);
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 
 #ifdef __cplusplus
 }
