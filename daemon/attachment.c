@@ -131,7 +131,6 @@ int region_attach(struct broker *broker, struct region *region, struct session *
 		return answer_fail_system(failure, ENOMEM, "attachment");
 	}
 	attachment->region = region;
-	DL_APPEND2(region->attachments, attachment, previous, next);
 	region->n_attachments++;
 	broker->regions.n_attachments++;
 	if (!(access & SHMB_WRITE))
@@ -145,17 +144,17 @@ static void disarm(struct broker *broker, struct attachment *attachment)
 	if (!attachment->watch_types)
 		return;
 	attachment->watch_types = 0;
+	DL_DELETE2(attachment->region->armed, attachment, previous, next);
 	broker->regions.n_watches--;
 	account_uncharge(attachment->session->account, CHARGE_WATCHES, 1);
 }
 
-void region_detach(struct broker *broker, struct attachment *attachment)
+void region_detach(struct broker *broker, struct attachment *attachment, bool died)
 {
 	struct region *region = attachment->region;
 	bool could_publish = attachment->access & SHMB_WRITE;
 
 	disarm(broker, attachment);
-	DL_DELETE2(region->attachments, attachment, previous, next);
 	HASH_DEL(attachment->session->attachments, attachment);
 	account_uncharge(attachment->session->account, CHARGE_ATTACHMENTS, 1);
 	broker->regions.n_attachments--;
@@ -168,8 +167,10 @@ void region_detach(struct broker *broker, struct attachment *attachment)
 	}
 	if (!could_publish)
 		count_reader(broker, region, -1);
-	else
-		region_notify(broker, region); /* it may have died between publishing and telling */
+	else if (died && region->armed && !region->dirty) {
+		region->dirty = true;
+		DL_APPEND2(broker->regions.dirty, region, dirty_previous, dirty_next);
+	}
 }
 
 static unsigned due(const struct attachment *attachment, uint64_t sequence)
@@ -213,20 +214,20 @@ static uint64_t arm_and_read(struct broker *broker, struct region *region)
 
 void region_notify(struct broker *broker, struct region *region)
 {
-	struct attachment *attachment;
+	struct attachment *attachment, *next;
 	uint64_t sequence;
 	unsigned armed = 0;
 
-	DL_FOREACH2(region->attachments, attachment, next)
-	armed |= attachment->watch_types;
-	if (!armed)
+	if (!region->armed)
 		return;
+	DL_FOREACH2(region->armed, attachment, next)
+		armed |= attachment->watch_types;
 	sequence = armed & SHMB_EVENT_PUBLISHED ? arm_and_read(broker, region)
 						: region_sequence(broker, region);
-	DL_FOREACH2(region->attachments, attachment, next)
-	{
-		unsigned types = attachment->watch_types ? due(attachment, sequence) : 0;
+	for (attachment = region->armed; attachment; attachment = next) {
+		unsigned types = due(attachment, sequence);
 
+		next = attachment->next; /* firing takes it off the list */
 		if (types)
 			fire(broker, attachment, types, sequence);
 	}
@@ -247,5 +248,6 @@ int region_watch(struct broker *broker, struct attachment *attachment, unsigned 
 	attachment->watch_types = (uint8_t)types;
 	attachment->watch_sequence = sequence;
 	attachment->watch_size = size;
+	DL_APPEND2(attachment->region->armed, attachment, previous, next);
 	return 0;
 }

@@ -16,6 +16,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#include <utlist.h>
 
 /* A soft limit of 1024 descriptors is for programs that use select(2). */
 static rlim_t raise_fd_limit(void)
@@ -107,14 +108,18 @@ void broker_apply(struct broker *broker, const struct settings *settings)
 
 void broker_stop(struct broker *broker)
 {
+	struct region *region, *next;
+
 	if (broker->stopping)
 		return;
 	broker->stopping = true;
 	listener_close(broker);
 	while (broker->peers)
 		peer_free(broker->peers);
-	while (broker->regions.all)
-		region_unlink(broker, broker->regions.all);
+	region_batch_begin(broker);
+	DL_FOREACH_SAFE2(broker->regions.all, region, next, next) /* resizing ones end with that */
+		region_unlink(broker, region);
+	region_batch_end(broker);
 	uv_close((uv_handle_t *)&broker->blocked_tick, NULL);
 }
 

@@ -105,8 +105,8 @@ static bool may_send_fds(struct peer *peer)
 	if (fits_in_flight(peer))
 		return true;
 	DL_FOREACH2(peer->broker->peers, other, next)
-	if (other->account == peer->account)
-		settle_fds(other);
+		if (other->account == peer->account)
+			settle_fds(other);
 	return fits_in_flight(peer);
 }
 
@@ -117,8 +117,7 @@ static void on_blocked_tick(uv_timer_t *timer)
 	struct broker *broker = timer->data;
 	struct peer *peer, *next;
 
-	DL_FOREACH_SAFE2(broker->blocked, peer, next, blocked_next)
-	{
+	DL_FOREACH_SAFE2(broker->blocked, peer, next, blocked_next) {
 		if (peer->lingering) {
 			settle_fds(peer);
 			if (peer->fds_in_flight == 0)

@@ -20,10 +20,6 @@
 #include <unistd.h>
 #include <utlist.h>
 
-/* Destroying this much may take longer than the loop should stand still: 0.05 s for each GiB that
- * was touched. */
-enum { DESTROY_INLINE_MAX = 16 << 20 };
-
 static int compare(const struct region *a, const struct region *b)
 {
 	return strcmp(a->name, b->name);
@@ -278,51 +274,15 @@ int region_chown(struct broker *broker, struct region *region, uid_t uid, gid_t 
 	return 0;
 }
 
-struct destroy_job {
-	uv_work_t work;
-	const struct backing *backing;
-	uint64_t instance;
-	struct segments segments;
-};
-
-static void destroy_work(uv_work_t *work)
-{
-	struct destroy_job *job = work->data;
-
-	job->backing->destroy(job->instance, &job->segments);
-}
-
-static void destroy_done(uv_work_t *work, int status)
-{
-	free(work->data);
-}
-
-static void destroy_segments(struct broker *broker, struct region *region)
-{
-	struct destroy_job *job = NULL;
-
-	if (region->capacity > DESTROY_INLINE_MAX)
-		job = calloc(1, sizeof(*job));
-	if (job) {
-		job->work.data = job;
-		job->backing = region->backing;
-		job->instance = broker->instance.id;
-		job->segments = region->segments;
-		if (uv_queue_work(&broker->loop, &job->work, destroy_work, destroy_done) == 0)
-			return;
-		free(job);
-	}
-	region->backing->destroy(broker->instance.id, &region->segments);
-}
-
 void region_free(struct broker *broker, struct region *region)
 {
 	if (!region->removed)
 		RB_REMOVE(region_tree, &broker->regions.tree, region);
 	leave_creator(region);
+	region_leave_dirty(broker, region);
 	DL_DELETE2(broker->regions.all, region, previous, next);
 	broker->regions.count--;
-	destroy_segments(broker, region);
+	region_destroy_segments(broker, region);
 	uncharge(broker, region->account, region->capacity);
 	account_put(region->account);
 	free(region);

@@ -28,7 +28,7 @@ struct attachment {
 	uint8_t access;      /* enum shmb_access */
 	uint8_t watch_types; /* what the armed watch is for; 0: none armed */
 	uint64_t watch_sequence, watch_size;
-	struct attachment *previous, *next; /* of the region */
+	struct attachment *previous, *next; /* of the region's armed ones */
 	UT_hash_handle hh;                  /* of the session, by handle */
 };
 
@@ -40,16 +40,18 @@ struct region {
 	struct account *account; /* of the owner; charged for it */
 	struct session *creator; /* SHMB_SESSION: ends with it */
 	struct region *creator_previous, *creator_next;
-	struct attachment *attachments;
-	struct resize *resizes;  /* waiting or under way, oldest first */
-	uint64_t size, capacity; /* bytes */
-	uint64_t sequence;       /* as last seen; a client can make it lie about its own region */
+	struct region *dirty_previous, *dirty_next;
+	struct attachment *armed; /* attachments with an armed watch */
+	struct resize *resizes;   /* waiting or under way, oldest first */
+	uint64_t size, capacity;  /* bytes */
+	uint64_t sequence;        /* as last seen; a client can make it lie about its own region */
 	int64_t created;
 	gid_t gid;
 	uint32_t n_attachments, n_readers;
 	uint16_t mode;
 	uint8_t lifetime;
 	bool removed;
+	bool dirty;
 	const char *name; /* behind this struct */
 };
 
@@ -58,6 +60,9 @@ RB_HEAD(region_tree, region);
 struct regions {
 	struct region_tree tree;
 	struct region *all;
+	struct region *dirty; /* a publisher of theirs has died; watchers are to be told */
+	struct destroy_job *batch, *last; /* destructions put off by region_batch_begin() */
+	unsigned batching;
 	uint64_t next_id;
 	uint64_t count, n_attachments, n_watches;
 };
@@ -108,8 +113,21 @@ int region_attach(struct broker *broker, struct region *region, struct session *
 		  unsigned access, struct attachment **ret_attachment, int ret_fds[SEGMENT_COUNT],
 		  struct failure *failure);
 
-/* region_detach() - end an attachment; a region that nobody needs any more goes with it */
-void region_detach(struct broker *broker, struct attachment *attachment);
+/*
+ * region_detach() - end an attachment; a region that nobody needs any more goes with it
+ * @died: its process may have died between publishing and telling: watchers are looked after at the
+ *        end of the batch
+ */
+void region_detach(struct broker *broker, struct attachment *attachment, bool died);
+
+/*
+ * region_batch_begin(), region_batch_end() - around many detachments
+ *
+ * One process can hold tens of thousands. In a batch, watchers of a region are told once, and the
+ * memory of all regions that end is destroyed together, off the loop.
+ */
+void region_batch_begin(struct broker *broker);
+void region_batch_end(struct broker *broker);
 
 /* region_sequence() - the number of publishes, read from the publish page */
 uint64_t region_sequence(struct broker *broker, struct region *region);
@@ -134,6 +152,10 @@ void region_notify(struct broker *broker, struct region *region);
 /* region_free() - destroy the memory; for regions that are removed and unattached, and at shutdown
  */
 void region_free(struct broker *broker, struct region *region);
+
+/* Between region.c and batch.c. */
+void region_destroy_segments(struct broker *broker, struct region *region);
+void region_leave_dirty(struct broker *broker, struct region *region);
 
 /* region_data_bytes() - length of the data segment: the capacity in whole pages */
 uint64_t region_data_bytes(const struct broker *broker, uint64_t capacity);

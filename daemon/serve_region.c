@@ -120,7 +120,7 @@ static int attach(struct request *request, struct region *region, unsigned acces
 		log_end(LOG_TOO_MANY_IN_FLIGHT);
 		return 0;
 	}
-	region_detach(broker, attachment);
+	region_detach(broker, attachment, false);
 	return answer_fail_system(&request->failure, result, "sending descriptors");
 }
 
@@ -204,7 +204,7 @@ int serve_region_close(struct request *request)
 
 	if (result != 0)
 		return result;
-	region_detach(request->broker, attachment);
+	region_detach(request->broker, attachment, false);
 	return request_answer(request, &(struct wire_empty){ 0 });
 }
 

@@ -89,9 +89,11 @@ void session_end(struct session *session)
 		return;
 	session->ended = true;
 	session->peer = NULL;
+	region_batch_begin(session->broker);
 	region_orphan(session->broker, session);
 	HASH_ITER(hh, session->attachments, attachment, next)
-	region_detach(session->broker, attachment);
+		region_detach(session->broker, attachment, true);
+	region_batch_end(session->broker);
 	if (session->identity.pidfd >= 0)
 		uv_close((uv_handle_t *)&session->death, on_death_closed);
 	identity_deinit(&session->identity);
