@@ -20,6 +20,7 @@ struct segments {
 
 struct backing {
 	const char *name;
+	unsigned held_fds; /* kept open for each region */
 	/*
 	 * create() - make both segments; sizes in bytes, multiples of the page size
 	 * Return: 0, or a negative errno with nothing left behind.

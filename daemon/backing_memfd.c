@@ -86,6 +86,7 @@ static void memfd_backing_destroy(uint64_t instance, struct segments *segments)
 
 const struct backing backing_memfd = {
 	.name = "memfd",
+	.held_fds = SEGMENT_COUNT,
 	.create = memfd_backing_create,
 	.open = memfd_backing_open,
 	.destroy = memfd_backing_destroy,

@@ -18,6 +18,10 @@
 #include <unistd.h>
 #include <utlist.h>
 
+enum {
+	FD_RESERVE = 64
+}; /* the loop's own, the listener's, and those open while a request is served */
+
 /* A soft limit of 1024 descriptors is for programs that use select(2). */
 static rlim_t raise_fd_limit(void)
 {
@@ -76,7 +80,6 @@ int broker_init(struct broker *broker, const struct options *options,
 
 	memset(broker, 0, offsetof(struct broker, out));
 	broker->options = *options;
-	broker->settings = *settings;
 	broker->listen_fd = broker->spare_fd = broker->instance.lock_fd = -1;
 	broker->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
 	RB_INIT(&broker->regions.tree);
@@ -85,7 +88,11 @@ int broker_init(struct broker *broker, const struct options *options,
 		return result;
 	result = wire_decoder_init(&broker->decoder);
 	if (result == 0) {
-		result = grow_watchers(broker, raise_fd_limit());
+		rlim_t limit = raise_fd_limit();
+
+		broker->fds_max = limit - (limit / 4 < FD_RESERVE ? limit / 4 : FD_RESERVE);
+		broker_apply(broker, settings);
+		result = grow_watchers(broker, limit);
 		if (result < 0)
 			wire_decoder_deinit(&broker->decoder);
 	}
@@ -103,7 +110,22 @@ int broker_init(struct broker *broker, const struct options *options,
 
 void broker_apply(struct broker *broker, const struct settings *settings)
 {
+	uint64_t *held = &broker->settings.per_user[CHARGE_HELD_FDS];
+
 	broker->settings = *settings;
+	if (*held == 0)
+		*held = broker->options.scope == SCOPE_SYSTEM ? broker->fds_max / 4
+							      : broker->fds_max;
+}
+
+int broker_hold_fds(struct broker *broker, struct account *account, unsigned n_fds)
+{
+	if (broker->accounts.total[CHARGE_HELD_FDS] + n_fds > broker->fds_max)
+		return -EMFILE;
+	return account_charge(account, CHARGE_HELD_FDS, n_fds,
+			      broker->settings.per_user[CHARGE_HELD_FDS])
+		       ? 0
+		       : -EDQUOT;
 }
 
 void broker_stop(struct broker *broker)

@@ -30,6 +30,7 @@ struct broker {
 	struct discard discard;
 	struct counters counters;
 	uint64_t page_size;
+	uint64_t fds_max; /* held for all users together; above it is a reserve for serving them */
 	uint64_t started_ms; /* uv_now() */
 	bool stopping;
 	const char *failure; /* why the loop was ended early; NULL: it was not */
@@ -61,6 +62,13 @@ struct broker {
  */
 int broker_init(struct broker *broker, const struct options *options,
 		const struct settings *settings);
+
+/*
+ * broker_hold_fds() - charge descriptors that the broker will keep open for a user
+ *
+ * Return: 0, -EDQUOT (the user's limit), or -EMFILE (everybody's).
+ */
+int broker_hold_fds(struct broker *broker, struct account *account, unsigned n_fds);
 
 /* broker_apply() - new settings from a reload: for what is asked from now on */
 void broker_apply(struct broker *broker, const struct settings *settings);

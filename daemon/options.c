@@ -48,6 +48,10 @@ static const struct key keys[] = {
 	  INT64_MAX, "output waiting for the slow clients of one user" },
 	{ "limits", "fds-in-flight-per-user", KIND_COUNT, PER_USER(CHARGE_FDS), 256, 4, 65536,
 	  "descriptors sent to one user and not yet read" },
+	{ "limits", "held-fds-per-user", KIND_COUNT, PER_USER(CHARGE_HELD_FDS), 0, 4, 1048576,
+	  "descriptors the broker holds for one user, two for each connection and each memfd\n"
+	  "        region (default: with --system a quarter of its RLIMIT_NOFILE, else nearly "
+	  "all)" },
 	{ "limits", "fds-in-flight-per-connection", KIND_COUNT,
 	  offsetof(struct settings, fds_per_connection), 64, 4, 65536,
 	  "the same for one connection" },
@@ -299,7 +303,7 @@ bool settings_allows_shm(const struct settings *settings, const char *name)
 
 static void print_default(const struct key *key)
 {
-	if (key->kind == KIND_TEXT || key->fallback == UINT64_MAX)
+	if (key->kind == KIND_TEXT || key->fallback == UINT64_MAX || key->fallback == 0)
 		printf("\n");
 	else if (key->kind == KIND_LEVEL)
 		printf(" (%s)\n", levels[key->fallback - LOG_LEVEL_ERROR]);

@@ -19,6 +19,7 @@ enum charge {
 	CHARGE_WATCHES,
 	CHARGE_QUEUE,
 	CHARGE_FDS,
+	CHARGE_HELD_FDS, /* limit 0: by scope and RLIMIT_NOFILE, see broker_apply() */
 	CHARGE_COUNT
 };
 

@@ -329,6 +329,7 @@ static void close_peer(struct peer *peer)
 	if (peer->condemned)
 		broker->n_condemned--;
 	account_uncharge(peer->account, CHARGE_FDS, peer->fds_in_flight);
+	account_uncharge(peer->account, CHARGE_HELD_FDS, PEER_HELD_FDS);
 	DL_DELETE2(broker->peers, peer, previous, next);
 	uv_close((uv_handle_t *)&peer->watch, on_peer_closed);
 	discard_socket(&broker->discard, peer->socket, peer->trusted, peer->account);
@@ -504,10 +505,18 @@ void peer_accept(struct broker *broker, int socket)
 		peer_refuse(broker, socket, SHMB_EDQUOT, settings_charge_name(CHARGE_CONNECTIONS));
 		goto out;
 	}
-	result = peer_new(broker, socket, &identity, account);
-	if (result == 0)
-		return;
+	result = broker_hold_fds(broker, account, PEER_HELD_FDS);
+	if (result == 0) {
+		result = peer_new(broker, socket, &identity, account);
+		if (result == 0)
+			return;
+		account_uncharge(account, CHARGE_HELD_FDS, PEER_HELD_FDS);
+	}
 	account_uncharge(account, CHARGE_CONNECTIONS, 1);
+	if (result == -EDQUOT) {
+		peer_refuse(broker, socket, SHMB_EDQUOT, settings_charge_name(CHARGE_HELD_FDS));
+		goto out;
+	}
 	answer_fail_system(&failure, result, "taking in a client");
 	peer_refuse(broker, socket, failure.code, "the broker ran out");
 out:

@@ -36,6 +36,8 @@ struct peer {
 	struct peer *blocked_previous, *blocked_next;
 };
 
+enum { PEER_HELD_FDS = 2 }; /* a connection and the pidfd of its process */
+
 /*
  * peer_accept() - take a new connection in, or refuse it with a goodbye
  * @socket: consumed

@@ -80,27 +80,39 @@ static uint64_t charged_bytes(const struct broker *broker, uint64_t capacity)
 	return region_data_bytes(broker, capacity) + publish_bytes(broker);
 }
 
-static int charge(struct broker *broker, struct account *account, uint64_t capacity,
-		  struct failure *failure)
+static int charge(struct broker *broker, struct account *account, const struct backing *backing,
+		  uint64_t capacity, struct failure *failure)
 {
 	const struct settings *settings = &broker->settings;
 	uint64_t bytes = charged_bytes(broker, capacity);
+	enum charge over = CHARGE_REGIONS;
+	int result = 0;
 
 	if (!account_charge(account, CHARGE_REGIONS, 1, settings->per_user[CHARGE_REGIONS]))
-		return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(CHARGE_REGIONS),
-					 settings->per_user[CHARGE_REGIONS]);
-	if (!account_charge(account, CHARGE_BYTES, bytes, settings->per_user[CHARGE_BYTES])) {
-		account_uncharge(account, CHARGE_REGIONS, 1);
-		return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(CHARGE_BYTES),
-					 settings->per_user[CHARGE_BYTES]);
-	}
-	return 0;
+		goto over;
+	over = CHARGE_BYTES;
+	if (!account_charge(account, CHARGE_BYTES, bytes, settings->per_user[CHARGE_BYTES]))
+		goto regions;
+	over = CHARGE_HELD_FDS;
+	result = broker_hold_fds(broker, account, backing->held_fds);
+	if (result == 0)
+		return 0;
+	account_uncharge(account, CHARGE_BYTES, bytes);
+regions:
+	account_uncharge(account, CHARGE_REGIONS, 1);
+over:
+	if (result == -EMFILE)
+		return answer_fail_system(failure, EMFILE, "keeping the region's memory");
+	return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(over),
+				 settings->per_user[over]);
 }
 
-static void uncharge(struct broker *broker, struct account *account, uint64_t capacity)
+static void uncharge(struct broker *broker, struct account *account, const struct backing *backing,
+		     uint64_t capacity)
 {
 	account_uncharge(account, CHARGE_REGIONS, 1);
 	account_uncharge(account, CHARGE_BYTES, charged_bytes(broker, capacity));
+	account_uncharge(account, CHARGE_HELD_FDS, backing->held_fds);
 }
 
 /* Scope decides: memory that one user could pull from under another is never the default, see
@@ -206,14 +218,16 @@ int region_create(struct broker *broker, struct session *session,
 	int result = check_request(broker, request, failure);
 
 	if (result == 0)
-		result = charge(broker, session->account, request->capacity, failure);
+		result = charge(broker, session->account, choose_backing(broker, request),
+				request->capacity, failure);
 	if (result != 0)
 		return result;
 	region = region_new(broker, request);
 	result = region ? make_segments(broker, region) : -ENOMEM;
 	if (result < 0) {
 		free(region);
-		uncharge(broker, session->account, request->capacity);
+		uncharge(broker, session->account, choose_backing(broker, request),
+			 request->capacity);
 		return answer_fail_system(failure, result, "making the region's memory");
 	}
 	region->account = account_get(&broker->accounts, session->identity.uid);
@@ -261,12 +275,12 @@ int region_chown(struct broker *broker, struct region *region, uid_t uid, gid_t 
 	if (!account)
 		return answer_fail_system(failure, ENOMEM, "account");
 	if (account != region->account) {
-		result = charge(broker, account, region->capacity, failure);
+		result = charge(broker, account, region->backing, region->capacity, failure);
 		if (result != 0) {
 			account_put(account);
 			return result;
 		}
-		uncharge(broker, region->account, region->capacity);
+		uncharge(broker, region->account, region->backing, region->capacity);
 	}
 	account_put(region->account);
 	region->account = account;
@@ -283,7 +297,7 @@ void region_free(struct broker *broker, struct region *region)
 	DL_DELETE2(broker->regions.all, region, previous, next);
 	broker->regions.count--;
 	region_destroy_segments(broker, region);
-	uncharge(broker, region->account, region->capacity);
+	uncharge(broker, region->account, region->backing, region->capacity);
 	account_put(region->account);
 	free(region);
 }
