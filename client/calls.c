@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests in flight, from the number they get to the answer that ends them.
+ *
+ * Several threads may wait at once: one of them polls the socket for all, the others sleep in the
+ * condition; whoever has its answer leaves, and another takes the reader's place. A request that
+ * nobody waits for any more stays among those in flight until its late answer has been discarded.
+ */
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client.h"
+
+/* ---- The table ---- */
+
+static struct call **bucket(struct shmb_client *client, uint32_t msgid)
+{
+	return &client->calls[msgid % CALL_BUCKETS];
+}
+
+static struct call *find(struct shmb_client *client, uint32_t msgid)
+{
+	struct call *call = *bucket(client, msgid);
+
+	while (call && call->msgid != msgid)
+		call = call->next;
+	return call;
+}
+
+static void insert(struct shmb_client *client, struct call *call)
+{
+	struct call **head = bucket(client, call->msgid);
+
+	call->next = *head;
+	*head = call;
+	call->in_flight = true;
+	client->n_in_flight++;
+}
+
+static void take_out(struct shmb_client *client, struct call *call)
+{
+	struct call **link = bucket(client, call->msgid);
+
+	while (*link != call)
+		link = &(*link)->next;
+	*link = call->next;
+	call->in_flight = false;
+	client->n_in_flight--;
+}
+
+static uint32_t new_msgid(struct shmb_client *client)
+{
+	do
+		client->next_msgid++;
+	while (client->next_msgid == 0 || find(client, client->next_msgid));
+	return client->next_msgid;
+}
+
+/* Any call of the table, for those who empty it. */
+static struct call *any_call(struct shmb_client *client)
+{
+	for (size_t i = 0; i < CALL_BUCKETS; i++)
+		if (client->calls[i])
+			return client->calls[i];
+	return NULL;
+}
+
+struct call *call_new(enum wire_method_id method)
+{
+	struct call *call = calloc(1, sizeof(*call));
+
+	if (!call)
+		return NULL;
+	call->method = method;
+	call->work.kind = WORK_CALL;
+	return call;
+}
+
+struct call *call_free(struct call *call)
+{
+	if (!call)
+		return NULL;
+	for (unsigned i = 0; i < call->n_fds; i++)
+		if (call->fds[i] >= 0)
+			close(call->fds[i]);
+	if (call->attach)
+		free(call->attach->close_room);
+	free(call->attach);
+	free(call);
+	return NULL;
+}
+
+int call_start(struct shmb_client *client, struct call *call, const void *params, int64_t deadline)
+{
+	int result;
+
+	if (client->gone)
+		return SHMB_EDISCONNECTED;
+	if (client->n_in_flight >= client->max_requests)
+		return SHMB_EBUSY;
+	call->msgid = new_msgid(client);
+	call->deadline = deadline;
+	result = wire_encode_request(&client->scratch, call->msgid, call->method, params, 0);
+	if (result < 0)
+		return SHMB_EINVAL; /* fits whatever the limits of the fields allow */
+	/* First: if the connection breaks while sending, the call ends with the others. */
+	insert(client, call);
+	result = output_send(client, call->msgid, &client->scratch);
+	if (result < 0)
+		take_out(client, call);
+	return result;
+}
+
+/* ---- Waiting ---- */
+
+static void fail(struct call *call, int code, const char *what)
+{
+	call->error = (struct shmb_error){ .code = code };
+	error_what(&call->error, what, strlen(what));
+}
+
+static void wake_waiters(struct shmb_client *client)
+{
+	if (client->n_waiting > 0)
+		pthread_cond_broadcast(&client->cond);
+}
+
+/* Poll the socket without the mutex. Return: what poll(2) saw there. */
+static int poll_socket(struct shmb_client *client, short events, int64_t deadline)
+{
+	struct pollfd poll_fd = { .fd = client->socket, .events = events };
+	int result;
+
+	pthread_mutex_unlock(&client->mutex);
+	result = poll(&poll_fd, 1, clock_poll_ms(deadline));
+	pthread_mutex_lock(&client->mutex);
+	/* EINTR and ENOMEM: whoever waits looks at its deadline and comes back. */
+	return result > 0 ? poll_fd.revents : 0;
+}
+
+static void read_for_all(struct shmb_client *client, int64_t deadline)
+{
+	short events = TAILQ_EMPTY(&client->output) ? POLLIN : POLLIN | POLLOUT;
+	int seen;
+
+	client->reading = true;
+	seen = poll_socket(client, events, deadline);
+	client->reading = false;
+	if (seen & POLLOUT)
+		output_flush(client);
+	if (seen & ~POLLOUT)
+		receive_packets(client, 1);
+}
+
+static void sleep_until_woken(struct shmb_client *client, int64_t deadline)
+{
+	struct timespec until = {
+		.tv_sec = (time_t)(deadline / 1000000000),
+		.tv_nsec = (long)(deadline % 1000000000),
+	};
+
+	client->n_waiting++;
+	pthread_cond_timedwait(&client->cond, &client->mutex, &until);
+	client->n_waiting--;
+}
+
+/* One step of waiting for an answer, or for a place if @call is NULL. */
+static void wait_step(struct shmb_client *client, const struct call *call, int64_t deadline)
+{
+	if (!client->reading)
+		read_for_all(client, deadline);
+	else if (!call || !output_waiting(client, call->msgid))
+		sleep_until_woken(client, deadline);
+	else if (poll_socket(client, POLLOUT, deadline))
+		output_flush(client);
+}
+
+static int wait_for_place(struct shmb_client *client, int64_t deadline)
+{
+	while (!client->gone && client->n_in_flight >= client->max_requests) {
+		if (clock_now() >= deadline)
+			return SHMB_ETIMEDOUT;
+		wait_step(client, NULL, deadline);
+	}
+	return 0;
+}
+
+/* Return: true if the call was answered, false if its time has passed. */
+static bool wait_for_answer(struct shmb_client *client, struct call *call)
+{
+	while (call->in_flight) {
+		if (clock_now() >= call->deadline)
+			return false;
+		wait_step(client, call, call->deadline);
+	}
+	return true;
+}
+
+/* The answer may still come: the call becomes that of those in flight. */
+static void abandon(struct shmb_client *client, struct call *call)
+{
+	call->abandoned = true;
+	call->take = NULL;
+	if (!output_withdraw(client, call->msgid))
+		return;
+	take_out(client, call);
+	if (call->watching)
+		watch_armed(call->watching);
+	call_free(call);
+}
+
+static int run_locked(struct shmb_client *client, struct call *call, const void *params)
+{
+	int64_t deadline = client_deadline(client);
+	int result = wait_for_place(client, deadline);
+
+	if (result == 0)
+		result = call_start(client, call, params, deadline);
+	if (result < 0) {
+		fail(call, result, result == SHMB_EDISCONNECTED ? client->goodbye.what : "");
+		return 0;
+	}
+	if (wait_for_answer(client, call))
+		return 0;
+	abandon(client, call);
+	return SHMB_ETIMEDOUT;
+}
+
+int call_run(struct shmb_client *client, struct call *call, const void *params)
+{
+	int result;
+
+	pthread_mutex_lock(&client->mutex);
+	result = run_locked(client, call, params);
+	if (!client->reading)
+		wake_waiters(client);
+	pthread_mutex_unlock(&client->mutex);
+	return result;
+}
+
+int call_ask(struct shmb_client *client, struct error_slot *slot, enum wire_method_id method,
+	     const void *params, int (*take)(struct call *call, const void *result), void *context)
+{
+	struct call *call = call_new(method);
+	int result;
+
+	if (!call)
+		return error_note(slot, SHMB_ENOMEM, NULL);
+	call->take = take;
+	call->context = context;
+	result = call_run(client, call, params);
+	if (result < 0)
+		return error_note(slot, result, wire_methods[method].name);
+	result = call->error.code;
+	if (result < 0)
+		error_set(slot, &call->error);
+	call_free(call);
+	return result;
+}
+
+/* ---- Answers ---- */
+
+static void copy_error(struct shmb_error *error, const struct wire_error *from)
+{
+	const struct wire_bytes *what = from->what.length > 0 ? &from->what : &from->code;
+	int code = wire_error_code(from->code.data, from->code.length);
+
+	*error = (struct shmb_error){
+		.code = code,
+		.offset = from->offset,
+		.length = from->length,
+		.size = from->size,
+		.limit = from->limit,
+	};
+	/* A name that we do not know is all there is to tell. */
+	if (from->what.length > 0 || code == SHMB_EUNKNOWN)
+		error_what(error, what->data, what->length);
+}
+
+static void read_error(struct call *call, const struct wire_incoming *message)
+{
+	const char *field = "";
+	struct wire_error error;
+
+	if (wire_decode_body(message, &wire_message_types[WIRE_MESSAGE_error], &error, &field) < 0)
+		fail(call, SHMB_EPROTO, field);
+	else
+		copy_error(&call->error, &error);
+}
+
+static void read_result(struct call *call, const struct wire_incoming *message)
+{
+	const struct wire_message_type *type = wire_methods[call->method].result;
+	union {
+		struct wire_empty empty;
+		struct wire_hello_result hello;
+		struct wire_stats_result stats;
+		struct wire_region_attached attached;
+		struct wire_region_info info;
+		struct wire_region_list_result list;
+	} body;
+	const char *field = "";
+	int result = wire_decode_body(message, type, &body, &field);
+
+	if (result < 0) {
+		fail(call, result == SHMB_ENOMEM ? SHMB_ENOMEM : SHMB_EPROTO, field);
+		return;
+	}
+	if (type->size <= sizeof(call->result))
+		memcpy(&call->result, &body, type->size);
+	if (call->take)
+		call->error.code = call->take(call, &body);
+}
+
+/* A message that came without descriptors it told of lost them to our own limit. */
+static int check_fds(const struct call *call, const struct wire_incoming *message,
+		     const struct packet *packet)
+{
+	unsigned expected = message->failed ? 0 : wire_methods[call->method].fds_out;
+
+	if (message->n_fds != expected)
+		return SHMB_EPROTO;
+	if (packet->fds_lost && packet->n_fds < expected)
+		return SHMB_EMFILE;
+	return packet->fds_lost || packet->n_fds != expected ? SHMB_EPROTO : 0;
+}
+
+static void take_fds(struct call *call, struct packet *packet)
+{
+	for (unsigned i = 0; i < packet->n_fds; i++) {
+		call->fds[i] = packet->fds[i];
+		packet->fds[i] = -1;
+	}
+	call->n_fds = packet->n_fds;
+}
+
+static void read_answer(struct shmb_client *client, struct call *call,
+			const struct wire_incoming *message, struct packet *packet)
+{
+	int result = check_fds(call, message, packet);
+
+	if (message->failed)
+		read_error(call, message);
+	else
+		read_result(call, message);
+	if (result == 0) {
+		take_fds(call, packet);
+		return;
+	}
+	if (call->attach && call->error.code == 0)
+		region_give_back(client, call, true);
+	fail(call, result, "descriptors");
+}
+
+/* Whoever waits for the call gets it; @call may be freed when this returns. */
+static void finish(struct shmb_client *client, struct call *call)
+{
+	if (call->callback)
+		client->n_async--;
+	if (call->watching)
+		watch_armed(call->watching);
+	call->watching = NULL;
+	if (call->abandoned)
+		call_free(call);
+	else if (call->callback)
+		loop_queue(client, &call->work);
+	else
+		wake_waiters(client);
+}
+
+void call_answered(struct shmb_client *client, const struct wire_incoming *message,
+		   struct packet *packet)
+{
+	struct call *call = find(client, message->msgid);
+
+	if (!call) {
+		receive_disconnect(client, SHMB_EPROTO, "answer to no request");
+		return;
+	}
+	take_out(client, call);
+	read_answer(client, call, message, packet);
+	if (call->abandoned && call->attach && call->error.code == 0)
+		region_give_back(client, call, false);
+	finish(client, call);
+}
+
+/* ---- Ends ---- */
+
+void calls_disconnect(struct shmb_client *client, const struct shmb_error *error)
+{
+	struct call *call;
+
+	while ((call = any_call(client))) {
+		take_out(client, call);
+		call->error = *error;
+		finish(client, call);
+	}
+}
+
+/*
+ * An expired call is told at once, and stays in flight as one that nobody waits for: two calls, if
+ * its request has been sent. The new one takes over the place in the table.
+ */
+static void expire(struct shmb_client *client, struct call *call)
+{
+	struct call *late = call_new(call->method);
+
+	take_out(client, call);
+	if (output_withdraw(client, call->msgid)) {
+		free(late);
+	} else if (late) {
+		late->msgid = call->msgid;
+		late->attach = call->attach;
+		call->attach = NULL;
+		late->abandoned = true;
+		insert(client, late);
+	} else {
+		/* Without a place for the late answer it would look like one to no request. */
+		insert(client, call);
+		return;
+	}
+	fail(call, SHMB_ETIMEDOUT, wire_methods[call->method].name);
+	finish(client, call);
+}
+
+static struct call *expired_call(struct shmb_client *client, int64_t now)
+{
+	for (size_t i = 0; i < CALL_BUCKETS; i++)
+		for (struct call *call = client->calls[i]; call; call = call->next)
+			if (call->callback && call->deadline <= now)
+				return call;
+	return NULL;
+}
+
+void calls_expire(struct shmb_client *client)
+{
+	int64_t now;
+	struct call *call;
+
+	if (client->n_async == 0 || (now = clock_now()) < client->timer_deadline)
+		return;
+	while ((call = expired_call(client, now))) {
+		expire(client, call);
+		if (call->in_flight) /* no memory: the next round tries again */
+			return;
+	}
+}
+
+int64_t calls_next_deadline(const struct shmb_client *client)
+{
+	int64_t next = 0;
+
+	if (client->n_async == 0)
+		return 0;
+	for (size_t i = 0; i < CALL_BUCKETS; i++)
+		for (const struct call *call = client->calls[i]; call; call = call->next)
+			if (call->callback && (next == 0 || call->deadline < next))
+				next = call->deadline;
+	return next;
+}
+
+void calls_cancel(struct shmb_client *client)
+{
+	for (size_t i = 0; i < CALL_BUCKETS; i++)
+		for (struct call *call = client->calls[i]; call; call = call->next)
+			if (call->callback) {
+				call->callback = NULL;
+				call->abandoned = true;
+			}
+	client->n_async = 0;
+	for (struct work *work = TAILQ_FIRST(&client->work), *next; work; work = next) {
+		struct call *call = (struct call *)((char *)work - offsetof(struct call, work));
+
+		next = TAILQ_NEXT(work, link);
+		if (work->kind != WORK_CALL)
+			continue;
+		loop_unqueue(client, work);
+		if (call->error.code == 0)
+			region_give_back(client, call, false);
+		call_free(call);
+	}
+}
+
+void calls_forget_region(struct shmb_client *client, const struct shmb_region *region)
+{
+	for (size_t i = 0; i < CALL_BUCKETS; i++)
+		for (struct call *call = client->calls[i]; call; call = call->next)
+			if (call->watching == region)
+				call->watching = NULL;
+}
+
+void calls_clear(struct shmb_client *client)
+{
+	struct call *call;
+
+	while ((call = any_call(client))) {
+		take_out(client, call);
+		call_free(call);
+	}
+}

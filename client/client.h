@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CLIENT_CLIENT_H
+#define CLIENT_CLIENT_H
+
+/*
+ * The library's inside: what a client and a region are made of, and who may touch which part.
+ *
+ * One mutex per client guards the connection: requests in flight, output that waits, watches, work
+ * for shmb_client_process(). It is never held across anything that blocks. Reading, writing,
+ * publishing and waiting do not take it.
+ */
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include <shmbroker/shmbroker.h>
+
+#include "error.h"
+#include "fork.h"
+#include "map.h"
+#include "layout/publish.h"
+#include "wire/packet.h"
+#include "wire/wire.h"
+
+#define likely(condition)   __builtin_expect(!!(condition), 1)
+#define unlikely(condition) __builtin_expect(!!(condition), 0)
+
+enum {
+	CALL_BUCKETS = 64,
+	WATCH_BUCKETS = 64,
+	REQUESTS_MAX = 1024,     /* in flight, whatever more the broker would allow */
+	PACKETS_PER_PROCESS = 64 /* so that a busy broker cannot keep shmb_client_process() */
+};
+
+/* ---- What waits for something ---- */
+
+/* A packet that the socket did not take yet. */
+struct output {
+	TAILQ_ENTRY(output) link;
+	uint32_t msgid; /* of a request; 0: a notification */
+	size_t length;
+	uint8_t data[]; /* room for OUTPUT_CLOSE_BYTES at least, where made by output_new_close() */
+};
+
+/* Work for shmb_client_process(), in the order in which it came up. */
+struct work {
+	TAILQ_ENTRY(work) link;
+	enum { WORK_CALL, WORK_REGION } kind;
+	bool queued;
+};
+
+TAILQ_HEAD(output_queue, output);
+TAILQ_HEAD(work_queue, work);
+
+/* What a create or open will need once it is answered. */
+struct attach {
+	char name[SHMB_NAME_MAX + 1];
+	unsigned access; /* asked for */
+	unsigned flags;
+	uint64_t size;             /* to reserve */
+	struct output *close_room; /* so that giving the attachment back needs no memory */
+};
+
+/* A request and what becomes of it. */
+struct call {
+	struct call *next; /* of its bucket, while it is in flight */
+	uint32_t msgid;
+	enum wire_method_id method;
+	int64_t deadline; /* nanoseconds, clock_now() */
+	bool in_flight;
+	bool abandoned; /* nobody waits any more: whoever takes the answer frees it */
+
+	struct shmb_error error; /* .code: how it ended */
+	union {
+		struct wire_hello_result hello; /* its strings are not valid */
+		struct wire_stats_result stats;
+		struct wire_region_attached attached;
+	} result;
+	int fds[WIRE_FDS_MAX]; /* owned; -1 beyond n_fds and where taken */
+	unsigned n_fds;
+
+	/* Takes a result whose strings live only as long as the packet; runs under the mutex. */
+	int (*take)(struct call *call, const void *result);
+	void *context;
+
+	struct shmb_region *watching; /* region.watch: whose watch it arms */
+	struct attach *attach;        /* region.create, region.open */
+
+	/* Asynchronous: the rest of it. */
+	shmb_region_fn callback;
+	void *userdata;
+	struct work work;
+};
+
+/* ---- Client ---- */
+
+struct shmb_client {
+	int socket;          /* open until the last reference goes */
+	uint32_t generation; /* see fork.h */
+	_Atomic unsigned refs;
+	_Atomic int timeout_ms;
+	_Atomic bool gone; /* the connection is unusable; never reset */
+	int64_t spin_ns;   /* most that a wait may spin */
+	struct error_slot error;
+
+	pthread_mutex_t mutex; /* guards everything below */
+	pthread_cond_t cond;   /* something was answered, or the reader's place is free */
+	bool reading;          /* a thread polls the socket for all who wait */
+	unsigned n_waiting;    /* threads in the condition */
+	bool freed;            /* shmb_client_free() was called; regions may still be there */
+	bool greeted;          /* hello was answered */
+	uint32_t next_msgid;
+	uint32_t max_requests;
+	uint32_t n_in_flight;
+	struct call *calls[CALL_BUCKETS];
+	struct output_queue output;
+	struct shmb_region *watched[WATCH_BUCKETS];
+	struct shmb_error goodbye; /* .code 0: none came */
+
+	struct work_queue work;
+	bool processing;
+	int epoll, event, timer; /* -1 until shmb_client_get_fd() */
+	bool event_set;
+	bool output_polled;
+	int64_t timer_deadline; /* what the timer is set to; 0: not set */
+	uint32_t n_async;       /* asynchronous calls in flight */
+
+	struct wire_decoder decoder;
+	uint8_t input[WIRE_PACKET_MAX + 1];
+	struct wire_buffer scratch; /* for encoding */
+};
+
+/* ---- Region ---- */
+
+struct watch {
+	struct shmb_region *next; /* of its bucket, while registered */
+	bool registered;
+	unsigned types;
+	shmb_event_fn callback;
+	void *userdata;
+	uint64_t sequence; /* last told */
+	uint64_t size;     /* last told */
+	uint64_t serial;   /* changes with each shmb_region_watch() */
+	unsigned n_arming; /* unanswered region.watch: an event that comes now may be of an older
+			      watch */
+	unsigned events;   /* enum shmb_event_type that came and have not been told */
+	uint64_t event_size;
+};
+
+struct shmb_region {
+	/* What reading and writing touch: one cache line. */
+	unsigned char *data;
+	struct layout_publish *page;
+	uint64_t capacity;
+	_Atomic bool closed;
+	unsigned access;
+	uint32_t generation;
+	_Atomic uint32_t n_sleeping; /* threads of this process in shmb_region_wait() */
+	_Atomic int64_t spin_ns;     /* what shmb_region_wait() has learnt */
+
+	struct shmb_client *client;
+	_Atomic unsigned refs;
+	uint32_t handle;
+	uint64_t id;
+	int fd; /* -1: not kept */
+	struct mapping data_mapping, page_mapping;
+	struct error_slot error;
+
+	/* Guarded by the client's mutex. */
+	struct output *close_room;
+	struct watch watch;
+	struct work work;
+
+	char name[SHMB_NAME_MAX + 1];
+};
+
+/* ---- client.c ---- */
+
+struct shmb_client *client_ref(struct shmb_client *client);
+void client_unref(struct shmb_client *client);
+
+static inline bool client_forked(const struct shmb_client *client)
+{
+	return fork_crossed(client->generation);
+}
+
+/* ---- clock.c ---- */
+
+/* clock_now() - nanoseconds of CLOCK_MONOTONIC */
+int64_t clock_now(void);
+
+/* clock_poll_ms() - milliseconds from now to @deadline for poll(2), rounded up, not negative */
+int clock_poll_ms(int64_t deadline);
+
+/* client_deadline() - until when a request that is made now may take */
+int64_t client_deadline(const struct shmb_client *client);
+
+/* ---- output.c: packets on their way out; the mutex is held ---- */
+
+/* output_new_close() - room for one region.close. Return: NULL if out of memory. */
+struct output *output_new_close(void);
+
+/*
+ * output_send() - send a packet, or keep it until the socket takes it
+ * @msgid: of a request; 0: a notification
+ *
+ * Return: 0 or SHMB_ENOMEM. A broker that is gone shows when reading.
+ */
+int output_send(struct shmb_client *client, uint32_t msgid, const struct wire_buffer *packet);
+
+/* output_close() - give attachment @handle back; @room is consumed, and makes that this cannot fail
+ */
+void output_close(struct shmb_client *client, struct output *room, uint32_t handle);
+
+/* output_notify() - a notification on best effort */
+int output_notify(struct shmb_client *client, enum wire_method_id method, const void *params);
+
+/* output_flush() - send what waits, as far as the socket takes it */
+void output_flush(struct shmb_client *client);
+
+/* output_withdraw() - take a request back. Return: false if it has been sent already. */
+bool output_withdraw(struct shmb_client *client, uint32_t msgid);
+
+/* output_waiting() - has request @msgid not been sent yet? */
+bool output_waiting(const struct shmb_client *client, uint32_t msgid);
+
+void output_clear(struct shmb_client *client);
+
+/* ---- calls.c: requests and their answers; the mutex is held, except where told ---- */
+
+/* call_new() - Return: a call that call_free() frees, or NULL if out of memory. No mutex. */
+struct call *call_new(enum wire_method_id method);
+struct call *call_free(struct call *call);
+
+/*
+ * call_start() - number the call, send it, put it among those in flight
+ *
+ * Return: 0, SHMB_EBUSY (too many in flight), SHMB_EDISCONNECTED, SHMB_ENOMEM, SHMB_EINVAL.
+ */
+int call_start(struct shmb_client *client, struct call *call, const void *params, int64_t deadline);
+
+/*
+ * call_run() - start it and wait for its answer, at most until the client's timeout; no mutex held
+ *
+ * Return: 0 (it ended; call->error.code says how), or SHMB_ETIMEDOUT: then the call is no longer
+ * the caller's but of those in flight.
+ */
+int call_run(struct shmb_client *client, struct call *call, const void *params);
+
+/*
+ * call_ask() - all of it, for requests whose result is not needed or is taken by @take
+ * @slot: where the particulars of a failure are kept
+ */
+int call_ask(struct shmb_client *client, struct error_slot *slot, enum wire_method_id method,
+	     const void *params, int (*take)(struct call *call, const void *result), void *context);
+
+/* calls_expire() - end the asynchronous calls whose time has passed */
+void calls_expire(struct shmb_client *client);
+
+/* calls_next_deadline() - of the asynchronous ones; 0: there are none */
+int64_t calls_next_deadline(const struct shmb_client *client);
+
+/* calls_disconnect() - end all with @error */
+void calls_disconnect(struct shmb_client *client, const struct shmb_error *error);
+
+/* calls_cancel() - the client is being freed: forget the asynchronous ones, finished or not */
+void calls_cancel(struct shmb_client *client);
+
+/* calls_forget_region() - a region that requests in flight point to is closing */
+void calls_forget_region(struct shmb_client *client, const struct shmb_region *region);
+
+/* calls_clear() - free all; the connection is over */
+void calls_clear(struct shmb_client *client);
+
+/* call_answered() - a response came; takes descriptors out of @packet */
+void call_answered(struct shmb_client *client, const struct wire_incoming *message,
+		   struct packet *packet);
+
+/* ---- receive.c: what comes in; the mutex is held ---- */
+
+/* receive_packets() - take up to @most packets that have arrived. Return: how many. */
+unsigned receive_packets(struct shmb_client *client, unsigned most);
+
+/* receive_disconnect() - the connection has ended, or is ended by us: code and what tell why */
+void receive_disconnect(struct shmb_client *client, int code, const char *what);
+
+/* ---- loop.c; the mutex is held ---- */
+
+/* loop_queue(), loop_unqueue() - work for shmb_client_process() */
+void loop_queue(struct shmb_client *client, struct work *work);
+void loop_unqueue(struct shmb_client *client, struct work *work);
+
+/* loop_output_changed() - output began or ceased to wait */
+void loop_output_changed(struct shmb_client *client);
+
+/* loop_deadline_changed() - an asynchronous call came or went */
+void loop_deadline_changed(struct shmb_client *client);
+
+/* loop_disconnected() - stop looking at the socket, wake the loop */
+void loop_disconnected(struct shmb_client *client);
+void loop_close(struct shmb_client *client);
+
+/* ---- region.c ---- */
+
+/*
+ * region_attach() - make the region of an answered create or open; no mutex held
+ *
+ * On failure the attachment has been given back, and a region that was created is removed.
+ *
+ * Return: 0 (opened), 1 (created), or an error, which the client keeps.
+ */
+int region_attach(struct shmb_client *client, struct call *call, struct shmb_region **ret_region);
+
+/* region_give_back() - the same undoing for an answer that nobody waits for; the mutex is held */
+void region_give_back(struct shmb_client *client, struct call *call, bool failed);
+
+struct shmb_region *region_ref(struct shmb_region *region);
+
+/* region_unref() - no mutex held */
+void region_unref(struct shmb_region *region);
+
+/* region_usable() - 0, SHMB_ECLOSED or SHMB_EFORKED */
+static inline int region_usable(const struct shmb_region *region)
+{
+	if (unlikely(fork_crossed(region->generation)))
+		return SHMB_EFORKED;
+	if (unlikely(atomic_load_explicit(&region->closed, memory_order_relaxed)))
+		return SHMB_ECLOSED;
+	return 0;
+}
+
+/* region_bytes() - bytes in use; the page may say anything, the mapping ends at the capacity */
+static inline uint64_t region_bytes(const struct shmb_region *region)
+{
+	uint64_t size = atomic_load_explicit(&region->page->size, memory_order_relaxed);
+
+	return size < region->capacity ? size : region->capacity;
+}
+
+/* region_within() - does the range lie within @size bytes? */
+static inline bool region_within(uint64_t offset, uint64_t length, uint64_t size)
+{
+	return length <= size && offset <= size - length;
+}
+
+/* region_refuse_bounds() - keep the particulars. Return: SHMB_EBOUNDS (or why there are no bounds
+ * any more). */
+int region_refuse_bounds(struct shmb_region *region, uint64_t offset, uint64_t length);
+
+/* region_refuse() - keep @code. Return: @code, or SHMB_EFORKED as it is. */
+int region_refuse(struct shmb_region *region, int code, const char *what);
+
+/* ---- publish.c ---- */
+
+/* publish_spin_default() - nanoseconds that waiting may spin on this machine */
+int64_t publish_spin_default(void);
+
+/* publish_range() - what changed after @seen, bounded by the region's size */
+void publish_range(const struct shmb_region *region, uint64_t seen, uint64_t now,
+		   uint64_t *ret_offset, uint64_t *ret_length);
+
+/* ---- watch.c; the mutex is held ---- */
+
+/* watch_event() - the broker says that something happened */
+void watch_event(struct shmb_client *client, const struct wire_region_event *event);
+
+/* watch_armed() - a region.watch was answered */
+void watch_armed(struct shmb_region *region);
+
+void watch_end(struct shmb_region *region);
+void watch_end_all(struct shmb_client *client);
+void watch_disconnect_all(struct shmb_client *client);
+
+/*
+ * watch_run() - tell a region's events, if there is something to tell
+ *
+ * Lets go of the mutex while the callback runs.
+ *
+ * Return: 1 (told), 0, or SHMB_EFORKED (the callback forked, this is the child: the mutex is not
+ * held).
+ */
+int watch_run(struct shmb_region *region);
+
+#endif

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What comes from the broker: takes packets off the socket and hands each to whom it concerns. A
+ * broker that breaks the protocol is disconnected; it can cost an error, never a crash or a
+ * descriptor.
+ */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "client.h"
+
+static void take_event(struct shmb_client *client, const struct wire_incoming *message)
+{
+	struct wire_region_event event;
+	const char *field = "";
+
+	if (wire_decode_body(message, message->method->params, &event, &field) < 0)
+		receive_disconnect(client, SHMB_EPROTO, field);
+	else
+		watch_event(client, &event);
+}
+
+static void take_goodbye(struct shmb_client *client, const struct wire_incoming *message)
+{
+	struct shmb_error *goodbye = &client->goodbye;
+	struct wire_error error;
+	const char *field = "";
+
+	if (wire_decode_body(message, message->method->params, &error, &field) < 0) {
+		receive_disconnect(client, SHMB_EPROTO, field);
+		return;
+	}
+	*goodbye = (struct shmb_error){
+		.code = wire_error_code(error.code.data, error.code.length),
+		.size = error.size,
+		.limit = error.limit,
+	};
+	if (error.what.length > 0)
+		error_what(goodbye, error.what.data, error.what.length);
+	else
+		error_what(goodbye, error.code.data, error.code.length);
+}
+
+static void take_notification(struct shmb_client *client, const struct wire_incoming *message,
+			      const struct packet *packet)
+{
+	if (!message->method) /* of a later version; whoever sends it can do without us */
+		return;
+	if (message->n_fds != 0 || packet->n_fds != 0 || packet->fds_lost)
+		receive_disconnect(client, SHMB_EPROTO, "descriptors");
+	else if (message->method_id == WIRE_REGION_EVENT)
+		take_event(client, message);
+	else if (message->method_id == WIRE_GOODBYE)
+		take_goodbye(client, message);
+	else
+		receive_disconnect(client, SHMB_EPROTO, "notification");
+}
+
+static void take_packet(struct shmb_client *client, struct packet *packet)
+{
+	struct wire_incoming message;
+	int result = wire_decode(&client->decoder, client->input, packet->length, &message);
+
+	if (result < 0)
+		receive_disconnect(client, result, "message");
+	else if (message.kind == WIRE_RESPONSE)
+		call_answered(client, &message, packet);
+	else if (message.kind == WIRE_NOTIFICATION)
+		take_notification(client, &message, packet);
+	else
+		receive_disconnect(client, SHMB_EPROTO, "request");
+	packet_close_fds(packet);
+}
+
+unsigned receive_packets(struct shmb_client *client, unsigned most)
+{
+	bool reset = false;
+	unsigned n = 0;
+
+	while (n < most && !client->gone) {
+		struct packet packet;
+		int result = packet_receive(client->socket, client->input, sizeof(client->input),
+					    &packet);
+
+		if (result == -EAGAIN || result == -ENOMEM || result == -ENOBUFS)
+			break;
+		if (result == -ECONNRESET && !reset) {
+			/* Told once, and before what the broker sent last: its goodbye. */
+			reset = true;
+			continue;
+		}
+		if (result == 1) {
+			take_packet(client, &packet);
+			n++;
+		} else {
+			receive_disconnect(
+				client, result == -EMSGSIZE ? SHMB_EPROTO : SHMB_EDISCONNECTED, "");
+		}
+	}
+	return n;
+}
+
+void receive_disconnect(struct shmb_client *client, int code, const char *what)
+{
+	struct shmb_error error = { .code = code };
+
+	if (client->gone)
+		return;
+	client->gone = true;
+	error_what(&error, what, strlen(what));
+	if (client->goodbye.code != 0) {
+		error = client->goodbye;
+		if (client->greeted)
+			error.code = SHMB_EDISCONNECTED;
+	}
+	error_set(&client->error, &error);
+	shutdown(client->socket, SHUT_RDWR);
+	output_clear(client);
+	calls_disconnect(client, &error);
+	watch_disconnect_all(client);
+	loop_disconnected(client);
+	pthread_cond_broadcast(&client->cond);
+}

@@ -1,0 +1,539 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Regions: made and opened, let go, and what a handle knows by itself. Whatever the broker says of
+ * a region is checked before anything is touched through it.
+ */
+
+#include "client.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "layout/futex.h"
+#include "sized.h"
+
+enum {
+	ACCESS_ALL = SHMB_READ | SHMB_WRITE | SHMB_LOCK,
+	FLAGS_OPEN = SHMB_KEEP_FD | SHMB_DUMP,
+	FLAGS_ALL = FLAGS_OPEN | SHMB_RESERVE,
+	MODE_ALL = 0777,
+};
+
+/* ---- References ---- */
+
+struct shmb_region *region_ref(struct shmb_region *region)
+{
+	atomic_fetch_add_explicit(&region->refs, 1, memory_order_relaxed);
+	return region;
+}
+
+static void destroy(struct shmb_region *region)
+{
+	struct shmb_client *client = region->client;
+
+	map_release(&region->data_mapping);
+	map_release(&region->page_mapping);
+	if (!fork_crossed(region->generation))
+		error_slot_deinit(&region->error);
+	free(region->close_room);
+	free(region);
+	client_unref(client);
+}
+
+void region_unref(struct shmb_region *region)
+{
+	if (atomic_fetch_sub_explicit(&region->refs, 1, memory_order_acq_rel) == 1)
+		destroy(region);
+}
+
+/* ---- Attaching ---- */
+
+void region_give_back(struct shmb_client *client, struct call *call, bool failed)
+{
+	const struct wire_region_attached *attached = &call->result.attached;
+	struct wire_region_name params = { .name = wire_string(call->attach->name) };
+
+	/* Before the attachment ends: as long as it is there the name cannot mean another region,
+	 * unless somebody took it away. */
+	if (failed && attached->created)
+		output_notify(client, WIRE_REGION_REMOVE, &params);
+	output_close(client, call->attach->close_room, (uint32_t)attached->handle);
+	call->attach->close_room = NULL;
+}
+
+/* What may be done with the handle: what was asked for, with what it implies. 0: less was granted.
+ */
+static unsigned effective_access(const struct call *call)
+{
+	unsigned asked = call->attach->access, granted = (unsigned)call->result.attached.access;
+
+	if ((granted & asked) != asked)
+		return 0;
+	return granted & (asked & SHMB_WRITE ? asked | SHMB_LOCK : asked);
+}
+
+static int map_region(struct shmb_region *region, const struct call *call)
+{
+	bool writable = region->access & SHMB_WRITE, dump = call->attach->flags & SHMB_DUMP;
+	int result;
+
+	result = map_segment(call->fds[0], region->capacity, writable, dump, &region->data_mapping);
+	if (result < 0)
+		return result;
+	result = map_segment(call->fds[1], LAYOUT_PUBLISH_BYTES, writable, dump,
+			     &region->page_mapping);
+	if (result < 0)
+		return result;
+	region->data = region->data_mapping.data;
+	region->page = region->page_mapping.data;
+	if (region->page->magic != LAYOUT_PUBLISH_MAGIC ||
+	    region->page->version != LAYOUT_PUBLISH_VERSION)
+		return SHMB_EPROTO;
+	return 0;
+}
+
+/* Fills a zeroed region as far as it gets; destroy() undoes it. */
+static int fill(struct shmb_region *region, struct call *call, const char **ret_what)
+{
+	const struct wire_region_attached *attached = &call->result.attached;
+	int result;
+
+	*ret_what = "attachment";
+	region->access = effective_access(call);
+	if (region->access == 0 || attached->size > attached->capacity)
+		return SHMB_EPROTO;
+	region->handle = (uint32_t)attached->handle;
+	region->id = attached->id;
+	region->capacity = attached->capacity;
+	memcpy(region->name, call->attach->name, sizeof(region->name));
+	*ret_what = "map";
+	result = map_region(region, call);
+	if (result < 0)
+		return result;
+	*ret_what = "reserve";
+	return call->attach->flags & SHMB_RESERVE && attached->created
+		       ? map_reserve(call->fds[0], call->attach->size)
+		       : 0;
+}
+
+static struct shmb_region *region_new(struct shmb_client *client)
+{
+	struct shmb_region *region = calloc(1, sizeof(*region));
+
+	if (!region)
+		return NULL;
+	if (error_slot_init(&region->error) < 0) {
+		free(region);
+		return NULL;
+	}
+	region->refs = 1;
+	region->fd = -1;
+	region->generation = client->generation;
+	region->spin_ns = client->spin_ns;
+	region->work.kind = WORK_REGION;
+	region->client = client_ref(client);
+	return region;
+}
+
+int region_attach(struct shmb_client *client, struct call *call, struct shmb_region **ret_region)
+{
+	struct shmb_region *region = region_new(client);
+	const char *what = NULL;
+	int result = region ? fill(region, call, &what) : SHMB_ENOMEM;
+
+	if (result < 0) {
+		pthread_mutex_lock(&client->mutex);
+		region_give_back(client, call, true);
+		pthread_mutex_unlock(&client->mutex);
+		if (region)
+			region_unref(region);
+		return error_note(&client->error, result, what);
+	}
+	if (call->attach->flags & SHMB_KEEP_FD) {
+		region->fd = call->fds[0];
+		call->fds[0] = -1;
+	}
+	region->close_room = call->attach->close_room;
+	call->attach->close_room = NULL;
+	*ret_region = region;
+	return call->result.attached.created ? 1 : 0;
+}
+
+/* ---- Asking for one ---- */
+
+/* A create or open, before it is sent. */
+struct request {
+	struct shmb_region_options options;
+	struct call *call;
+	union {
+		struct wire_region_create_params create;
+		struct wire_region_open_params open;
+	} params;
+};
+
+static int refuse(struct shmb_client *client, const char *what)
+{
+	return error_note(&client->error, SHMB_EINVAL, what);
+}
+
+static int check_common(struct shmb_client *client, const char *name, unsigned access,
+			const struct shmb_region_options *options)
+{
+	if (!name || !wire_name_check(name, strlen(name), false))
+		return refuse(client, "name");
+	if (!(access & SHMB_READ) || access & ~(unsigned)ACCESS_ALL)
+		return refuse(client, "access");
+	if (options->flags & ~(unsigned)FLAGS_ALL)
+		return refuse(client, "flags");
+	return 0;
+}
+
+static int refuse_size(struct shmb_client *client, uint64_t size)
+{
+	struct shmb_error error = { .code = SHMB_EFBIG, .length = size, .limit = INT64_MAX };
+
+	return error_set(&client->error, &error);
+}
+
+static int check_create(struct shmb_client *client, uint64_t size,
+			const struct shmb_region_options *options)
+{
+	if (size == 0)
+		return refuse(client, "size");
+	if (options->capacity != 0 && options->capacity < size)
+		return refuse(client, "capacity");
+	if (size > INT64_MAX || options->capacity > INT64_MAX)
+		return refuse_size(client, size > options->capacity ? size : options->capacity);
+	if (options->mode & ~(uint32_t)MODE_ALL)
+		return refuse(client, "mode");
+	if ((unsigned)options->backing > SHMB_BACKING_MEMFD)
+		return refuse(client, "backing");
+	if ((unsigned)options->lifetime > SHMB_PERSISTENT)
+		return refuse(client, "lifetime");
+	if (options->flags & SHMB_RESERVE && !(options->access & SHMB_WRITE))
+		return error_note(&client->error, SHMB_EMODE, "reserve");
+	return 0;
+}
+
+static int new_call(struct shmb_client *client, enum wire_method_id method, const char *name,
+		    unsigned access, struct request *request)
+{
+	struct call *call = call_new(method);
+
+	if (!call)
+		goto no_memory;
+	call->attach = calloc(1, sizeof(*call->attach));
+	if (!call->attach)
+		goto no_memory;
+	call->attach->close_room = output_new_close();
+	if (!call->attach->close_room)
+		goto no_memory;
+	memcpy(call->attach->name, name, strlen(name));
+	call->attach->access = access;
+	call->attach->flags = request->options.flags;
+	request->call = call;
+	return 0;
+
+no_memory:
+	call_free(call);
+	return error_note(&client->error, SHMB_ENOMEM, NULL);
+}
+
+static void fill_create(struct request *request, const char *name, uint64_t size,
+			bool open_existing)
+{
+	const struct shmb_region_options *options = &request->options;
+	struct wire_region_create_params *params = &request->params.create;
+
+	*params = (struct wire_region_create_params){
+		.has = WIRE_HAS(region_create_params, mode) |
+		       WIRE_HAS(region_create_params, access) |
+		       WIRE_HAS(region_create_params, backing) |
+		       WIRE_HAS(region_create_params, lifetime) |
+		       WIRE_HAS(region_create_params, open_existing),
+		.name = wire_string(name),
+		.size = size,
+		.capacity = options->capacity,
+		.mode = options->mode,
+		.access = options->access,
+		.backing = options->backing,
+		.lifetime = options->lifetime,
+		.open_existing = open_existing,
+	};
+	if (options->capacity != 0)
+		params->has |= WIRE_HAS(region_create_params, capacity);
+}
+
+static int prepare_create(struct shmb_client *client, const char *name, uint64_t size,
+			  const struct shmb_region_options *options, bool open_existing,
+			  struct request *request)
+{
+	int result;
+
+	if (client_forked(client))
+		return SHMB_EFORKED;
+	request->options = (struct shmb_region_options)SHMB_REGION_OPTIONS_INIT;
+	if (sized_read(&request->options, sizeof(request->options), options) < 0)
+		return refuse(client, "options");
+	result = check_common(client, name, request->options.access, &request->options);
+	if (result == 0)
+		result = check_create(client, size, &request->options);
+	if (result == 0)
+		result = new_call(client, WIRE_REGION_CREATE, name, request->options.access,
+				  request);
+	if (result < 0)
+		return result;
+	request->call->attach->size = size;
+	fill_create(request, name, size, open_existing);
+	return 0;
+}
+
+static int prepare_open(struct shmb_client *client, const char *name, unsigned access,
+			const struct shmb_region_options *options, struct request *request)
+{
+	int result;
+
+	if (client_forked(client))
+		return SHMB_EFORKED;
+	request->options = (struct shmb_region_options)SHMB_REGION_OPTIONS_INIT;
+	if (sized_read(&request->options, sizeof(request->options), options) < 0)
+		return refuse(client, "options");
+	result = check_common(client, name, access, &request->options);
+	request->options.flags &= FLAGS_OPEN;
+	if (result == 0)
+		result = new_call(client, WIRE_REGION_OPEN, name, access, request);
+	if (result < 0)
+		return result;
+	request->params.open = (struct wire_region_open_params){
+		.name = wire_string(name),
+		.access = access,
+	};
+	return 0;
+}
+
+static int run(struct shmb_client *client, struct request *request, struct shmb_region **ret_region)
+{
+	struct call *call = request->call;
+	enum wire_method_id method = call->method;
+	int result = call_run(client, call, &request->params);
+
+	if (result < 0)
+		return error_note(&client->error, result, wire_methods[method].name);
+	if (call->error.code < 0)
+		result = error_set(&client->error, &call->error);
+	else
+		result = region_attach(client, call, ret_region);
+	call_free(call);
+	return result;
+}
+
+static int start(struct shmb_client *client, struct request *request, shmb_region_fn callback,
+		 void *userdata)
+{
+	struct call *call = request->call;
+	int result;
+
+	call->callback = callback;
+	call->userdata = userdata;
+	pthread_mutex_lock(&client->mutex);
+	client->n_async++; /* first: a connection that breaks now ends the call at once */
+	result = call_start(client, call, &request->params, client_deadline(client));
+	if (result < 0)
+		client->n_async--;
+	loop_deadline_changed(client);
+	pthread_mutex_unlock(&client->mutex);
+	if (result < 0) {
+		call_free(call);
+		error_note(&client->error, result, NULL);
+	}
+	return result;
+}
+
+int shmb_region_create(struct shmb_client *client, const char *name, uint64_t size,
+		       const struct shmb_region_options *options, struct shmb_region **ret_region)
+{
+	struct request request;
+	int result = prepare_create(client, name, size, options, false, &request);
+
+	if (result == 0)
+		result = run(client, &request, ret_region);
+	return result < 0 ? result : 0;
+}
+
+int shmb_region_open_or_create(struct shmb_client *client, const char *name, uint64_t size,
+			       const struct shmb_region_options *options,
+			       struct shmb_region **ret_region)
+{
+	struct request request;
+	int result = prepare_create(client, name, size, options, true, &request);
+
+	return result < 0 ? result : run(client, &request, ret_region);
+}
+
+int shmb_region_open(struct shmb_client *client, const char *name, unsigned access,
+		     const struct shmb_region_options *options, struct shmb_region **ret_region)
+{
+	struct request request;
+	int result = prepare_open(client, name, access, options, &request);
+
+	if (result == 0)
+		result = run(client, &request, ret_region);
+	return result < 0 ? result : 0;
+}
+
+int shmb_region_create_async(struct shmb_client *client, const char *name, uint64_t size,
+			     const struct shmb_region_options *options, shmb_region_fn callback,
+			     void *userdata)
+{
+	struct request request;
+	int result;
+
+	if (client_forked(client))
+		return SHMB_EFORKED;
+	if (!callback)
+		return refuse(client, "callback");
+	result = prepare_create(client, name, size, options, false, &request);
+	return result < 0 ? result : start(client, &request, callback, userdata);
+}
+
+int shmb_region_open_async(struct shmb_client *client, const char *name, unsigned access,
+			   const struct shmb_region_options *options, shmb_region_fn callback,
+			   void *userdata)
+{
+	struct request request;
+	int result;
+
+	if (client_forked(client))
+		return SHMB_EFORKED;
+	if (!callback)
+		return refuse(client, "callback");
+	result = prepare_open(client, name, access, options, &request);
+	return result < 0 ? result : start(client, &request, callback, userdata);
+}
+
+/* ---- Letting go ---- */
+
+/* Ends the broker's part. In a forked child there is none of ours. */
+static void leave(struct shmb_region *region)
+{
+	struct shmb_client *client = region->client;
+
+	pthread_mutex_lock(&client->mutex);
+	watch_end(region);
+	calls_forget_region(client, region);
+	output_close(client, region->close_room, region->handle);
+	region->close_room = NULL;
+	pthread_mutex_unlock(&client->mutex);
+}
+
+int shmb_region_close(struct shmb_region *region)
+{
+	if (fork_crossed(region->generation))
+		return SHMB_EFORKED;
+	if (atomic_exchange(&region->closed, true))
+		return SHMB_ECLOSED;
+	leave(region);
+	/* Only after it is seen to be closed do the mappings turn to zeros. */
+	if (atomic_load(&region->n_sleeping) > 0)
+		futex_wake_all(layout_publish_futex(region->page));
+	map_detach(&region->data_mapping);
+	map_detach(&region->page_mapping);
+	if (region->fd >= 0)
+		close(region->fd);
+	return 0;
+}
+
+/* The child's copy: its addresses and descriptors, but nothing that reaches the broker. */
+static void free_in_child(struct shmb_region *region)
+{
+	struct shmb_client *client = region->client;
+
+	if (!region->closed && region->fd >= 0)
+		close(region->fd);
+	region->fd = -1;
+	map_release(&region->data_mapping);
+	map_release(&region->page_mapping);
+	/* A mutex that a thread of the parent held will never be free here; then the few bytes of
+	 * a handle with work queued stay. */
+	if (pthread_mutex_trylock(&client->mutex) == 0) {
+		watch_end(region);
+		pthread_mutex_unlock(&client->mutex);
+	}
+	region_unref(region);
+}
+
+struct shmb_region *shmb_region_free(struct shmb_region *region)
+{
+	if (!region)
+		return NULL;
+	if (fork_crossed(region->generation)) {
+		free_in_child(region);
+		return NULL;
+	}
+	shmb_region_close(region);
+	region_unref(region);
+	return NULL;
+}
+
+/* ---- What a handle knows ---- */
+
+int region_refuse(struct shmb_region *region, int code, const char *what)
+{
+	return code == SHMB_EFORKED ? code : error_note(&region->error, code, what);
+}
+
+int region_refuse_bounds(struct shmb_region *region, uint64_t offset, uint64_t length)
+{
+	struct shmb_error error = {
+		.code = SHMB_EBOUNDS,
+		.offset = offset,
+		.length = length,
+		.size = region_bytes(region),
+	};
+	/* A handle that was closed just now has no bytes, which is not what went wrong. */
+	int result = region_usable(region);
+
+	return result < 0 ? region_refuse(region, result, NULL) : error_set(&region->error, &error);
+}
+
+int shmb_region_last_error(struct shmb_region *region, struct shmb_error *ret_error)
+{
+	if (fork_crossed(region->generation))
+		return SHMB_EFORKED;
+	return error_get(&region->error, ret_error);
+}
+
+const char *shmb_region_name(struct shmb_region *region)
+{
+	return region_usable(region) < 0 ? NULL : region->name;
+}
+
+void *shmb_region_data(struct shmb_region *region)
+{
+	return region_usable(region) < 0 ? NULL : region->data;
+}
+
+uint64_t shmb_region_size(struct shmb_region *region)
+{
+	return region_usable(region) < 0 ? 0 : region_bytes(region);
+}
+
+uint64_t shmb_region_capacity(struct shmb_region *region)
+{
+	return region_usable(region) < 0 ? 0 : region->capacity;
+}
+
+unsigned shmb_region_access(struct shmb_region *region)
+{
+	return region_usable(region) < 0 ? 0 : region->access;
+}
+
+int shmb_region_fd(struct shmb_region *region)
+{
+	int result = region_usable(region);
+
+	if (result < 0)
+		return region_refuse(region, result, NULL);
+	return region->fd >= 0 ? region->fd : region_refuse(region, SHMB_EINVAL, "SHMB_KEEP_FD");
+}

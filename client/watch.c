@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Events. The broker's watches fire once; ours last: after the callback has run the watch is armed
+ * again with what was told, so that nothing that happened meanwhile is missed, and at most one
+ * event is on its way. What the broker sends is a hint to look; what is told is the difference to
+ * what was told before.
+ */
+
+#include "client.h"
+
+enum {
+	TYPES_WIRE = SHMB_EVENT_PUBLISHED | SHMB_EVENT_RESIZED | SHMB_EVENT_REMOVED,
+	TYPES_ALL = TYPES_WIRE | SHMB_EVENT_DISCONNECTED,
+};
+
+/* ---- The table of watched regions, by handle ---- */
+
+static struct shmb_region **bucket(struct shmb_client *client, uint32_t handle)
+{
+	return &client->watched[handle % WATCH_BUCKETS];
+}
+
+static struct shmb_region *find(struct shmb_client *client, uint64_t handle)
+{
+	struct shmb_region *region = *bucket(client, (uint32_t)handle);
+
+	while (region && region->handle != handle)
+		region = region->watch.next;
+	return region;
+}
+
+static void insert(struct shmb_region *region)
+{
+	struct shmb_region **head = bucket(region->client, region->handle);
+
+	region->watch.next = *head;
+	region->watch.registered = true;
+	*head = region;
+}
+
+static void take_out(struct shmb_region *region)
+{
+	struct shmb_region **link = bucket(region->client, region->handle);
+
+	while (*link != region)
+		link = &(*link)->watch.next;
+	*link = region->watch.next;
+	region->watch.registered = false;
+}
+
+/* The queue holds a reference, so that the callback finds its region. */
+static void queue(struct shmb_region *region)
+{
+	if (region->work.queued)
+		return;
+	region_ref(region);
+	loop_queue(region->client, &region->work);
+}
+
+void watch_end(struct shmb_region *region)
+{
+	if (region->watch.registered)
+		take_out(region);
+	region->watch.types = 0;
+	region->watch.events = 0;
+	region->watch.serial++;
+	if (region->work.queued) {
+		loop_unqueue(region->client, &region->work);
+		/* Never the last reference: whoever calls has one. */
+		atomic_fetch_sub(&region->refs, 1);
+	}
+}
+
+void watch_end_all(struct shmb_client *client)
+{
+	for (size_t i = 0; i < WATCH_BUCKETS; i++)
+		while (client->watched[i])
+			watch_end(client->watched[i]);
+}
+
+void watch_disconnect_all(struct shmb_client *client)
+{
+	for (size_t i = 0; i < WATCH_BUCKETS; i++)
+		for (struct shmb_region *region = client->watched[i]; region;
+		     region = region->watch.next) {
+			region->watch.events |= SHMB_EVENT_DISCONNECTED;
+			queue(region);
+		}
+}
+
+/* ---- What the broker says ---- */
+
+void watch_event(struct shmb_client *client, const struct wire_region_event *event)
+{
+	struct shmb_region *region = find(client, event->handle);
+
+	if (!region) /* closed or no longer watched while the event was on its way */
+		return;
+	region->watch.events |= (unsigned)event->types;
+	region->watch.event_size = event->size;
+	if (region->watch.n_arming == 0)
+		queue(region);
+}
+
+void watch_armed(struct shmb_region *region)
+{
+	region->watch.n_arming--;
+	/* What came while it was being armed may be of an older watch, or of the new one: looking
+	 * tells. */
+	if (region->watch.n_arming == 0 && region->watch.registered && region->watch.events != 0)
+		queue(region);
+}
+
+/* ---- Telling ---- */
+
+static struct wire_region_watch_params params_of(const struct shmb_region *region)
+{
+	return (struct wire_region_watch_params){
+		.handle = region->handle,
+		.types = region->watch.types & TYPES_WIRE,
+		.sequence = region->watch.sequence,
+		.size = region->watch.size,
+	};
+}
+
+static void disarm(struct shmb_region *region)
+{
+	struct wire_region_watch_params params = { .handle = region->handle };
+
+	if (!region->client->gone)
+		output_notify(region->client, WIRE_REGION_WATCH, &params);
+}
+
+static void rearm(struct shmb_region *region)
+{
+	struct wire_region_watch_params params = params_of(region);
+
+	if (params.types != 0 && !region->client->gone)
+		output_notify(region->client, WIRE_REGION_WATCH, &params);
+}
+
+/* What is new since it was last told. */
+static struct shmb_event look(struct shmb_region *region)
+{
+	struct watch *watch = &region->watch;
+	uint64_t now = layout_publish_sequence(region->page), size = watch->size;
+	struct shmb_event event = {
+		.struct_size = sizeof(event),
+		.types = watch->events & (SHMB_EVENT_REMOVED | SHMB_EVENT_DISCONNECTED),
+		.sequence = now,
+	};
+
+	if (watch->events & TYPES_WIRE)
+		size = watch->event_size < region->capacity ? watch->event_size : region->capacity;
+	if (now != watch->sequence)
+		event.types |= SHMB_EVENT_PUBLISHED;
+	if (size != watch->size)
+		event.types |= SHMB_EVENT_RESIZED;
+	event.types &= watch->types | SHMB_EVENT_DISCONNECTED;
+	event.size = size;
+	if (event.types & SHMB_EVENT_PUBLISHED)
+		publish_range(region, watch->sequence, now, &event.offset, &event.length);
+	watch->sequence = now;
+	watch->size = size;
+	watch->events = 0;
+	/* Told once: a name does not come back. */
+	watch->types &= ~(event.types & SHMB_EVENT_REMOVED);
+	return event;
+}
+
+int watch_run(struct shmb_region *region)
+{
+	struct shmb_client *client = region->client;
+	struct watch *watch = &region->watch;
+	shmb_event_fn callback = watch->callback;
+	void *userdata = watch->userdata;
+	uint64_t serial = watch->serial;
+	struct shmb_event event;
+
+	if (!watch->registered || watch->n_arming > 0)
+		return 0;
+	event = look(region);
+	if (event.types & SHMB_EVENT_DISCONNECTED) {
+		watch_end(region);
+		serial = watch->serial;
+	}
+	if (event.types != 0) {
+		pthread_mutex_unlock(&client->mutex);
+		callback(region, &event, userdata);
+		if (client_forked(client))
+			return SHMB_EFORKED;
+		pthread_mutex_lock(&client->mutex);
+	}
+	/* Unless the callback, or another thread, ended or replaced it. */
+	if (watch->registered && watch->serial == serial)
+		rearm(region);
+	return event.types != 0;
+}
+
+/* ---- Asking for them ---- */
+
+/* Return: 0 with the watch's serial and what to ask the broker for, or an error. */
+static int begin(struct shmb_region *region, const struct watch *wanted, uint64_t *ret_serial,
+		 struct wire_region_watch_params *ret_params)
+{
+	struct watch *watch = &region->watch;
+
+	/* Under the mutex, as closing ends watches under it. */
+	if (region->closed || region->client->freed)
+		return SHMB_ECLOSED;
+	if (region->client->gone)
+		return SHMB_EDISCONNECTED;
+	if (!watch->registered)
+		insert(region);
+	watch->types = wanted->types | SHMB_EVENT_DISCONNECTED;
+	watch->callback = wanted->callback;
+	watch->userdata = wanted->userdata;
+	watch->sequence = wanted->sequence;
+	watch->size = region_bytes(region);
+	watch->serial++;
+	watch->n_arming++;
+	*ret_serial = watch->serial;
+	*ret_params = params_of(region);
+	return 0;
+}
+
+/* Whether it is armed is not known, or it cannot be: be sure that it is not. */
+static void give_up(struct shmb_region *region, uint64_t serial)
+{
+	if (!region->watch.registered || region->watch.serial != serial)
+		return;
+	watch_end(region);
+	disarm(region);
+}
+
+static int arm(struct shmb_region *region, const struct watch *wanted, struct call *call)
+{
+	struct shmb_client *client = region->client;
+	struct wire_region_watch_params params;
+	struct shmb_error error = { .code = 0 };
+	uint64_t serial = 0;
+
+	pthread_mutex_lock(&client->mutex);
+	error.code = begin(region, wanted, &serial, &params);
+	pthread_mutex_unlock(&client->mutex);
+	if (error.code < 0) {
+		call_free(call);
+		return region_refuse(region, error.code, NULL);
+	}
+	call->watching = region;
+	error.code = call_run(client, call, &params);
+	if (error.code == 0)
+		error = call->error;
+
+	pthread_mutex_lock(&client->mutex);
+	if (error.code != SHMB_ETIMEDOUT) {
+		if (call->watching) /* it could not even be sent */
+			watch_armed(region);
+		call_free(call);
+	}
+	if (error.code < 0)
+		give_up(region, serial);
+	pthread_mutex_unlock(&client->mutex);
+	return error.code < 0 ? error_set(&region->error, &error) : 0;
+}
+
+static int end(struct shmb_region *region)
+{
+	pthread_mutex_lock(&region->client->mutex);
+	if (region->watch.registered) {
+		watch_end(region);
+		disarm(region);
+	}
+	pthread_mutex_unlock(&region->client->mutex);
+	return 0;
+}
+
+int shmb_region_watch(struct shmb_region *region, unsigned types, uint64_t seen,
+		      shmb_event_fn callback, void *userdata)
+{
+	struct watch wanted = {
+		.types = types,
+		.sequence = seen,
+		.callback = callback,
+		.userdata = userdata,
+	};
+	int result = region_usable(region);
+	struct call *call;
+
+	if (result < 0)
+		return region_refuse(region, result, NULL);
+	if (types & ~(unsigned)TYPES_ALL)
+		return region_refuse(region, SHMB_EINVAL, "types");
+	if (types == 0)
+		return end(region);
+	if (!callback)
+		return region_refuse(region, SHMB_EINVAL, "callback");
+	call = call_new(WIRE_REGION_WATCH);
+	return call ? arm(region, &wanted, call) : region_refuse(region, SHMB_ENOMEM, NULL);
+}
