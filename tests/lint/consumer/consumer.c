@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A program outside the tree, built against what was installed: one region, written and read back. */
+/* A program outside the tree, built against what was installed: one region, written and read back.
+ */
 #include <shmbroker/shmbroker.h>
 
 #include <stdio.h>
