@@ -48,6 +48,13 @@ static void on_signal(int number)
 	interrupted = number;
 }
 
+/* The system's own text for its errors that have no meaning of shmbroker's. */
+static const char *sentence(int error)
+{
+	return strcmp(shmb_error_name(error), "unknown") == 0 ? strerror(-error)
+							      : shmb_strerror(error);
+}
+
 /* ---- One measurement in a process of its own ---- */
 
 struct answer {
@@ -104,9 +111,13 @@ static int collect(int pipe_end, pid_t worker, struct bench_result *ret_result)
 	(void)sigemptyset(&none);
 	n = ppoll(&ready, 1, &limit, &none);
 	if (n == 1 && read(pipe_end, &answer, sizeof(answer)) == (ssize_t)sizeof(answer)) {
-		if (answer.status == 0)
-			*ret_result = answer.result;
-		return answer.status;
+		if (answer.status < 0)
+			return answer.status;
+		/* Nothing costs nothing: then something was not measured. */
+		if (!(answer.result.ours > 0 && answer.result.floor > 0))
+			return SHMB_EIO;
+		*ret_result = answer.result;
+		return 0;
 	}
 	(void)kill(worker, SIGKILL);
 	if (interrupted)
@@ -114,16 +125,12 @@ static int collect(int pipe_end, pid_t worker, struct bench_result *ret_result)
 	return n == 0 ? SHMB_ETIMEDOUT : SHMB_EIO;
 }
 
-static int measure(const struct bench *bench, const struct bench_figure *figure,
-		   enum bench_placement placement, struct bench_result *ret_result)
+static int run_worker(const struct bench *bench, const struct bench_figure *figure,
+		      enum bench_placement placement, struct bench_result *ret_result)
 {
 	int ends[2], r;
 	pid_t worker;
 
-	if (interrupted)
-		return SHMB_ECANCELED;
-	if (bench->n_cpus < 2 && (figure->two_cpus || placement == BENCH_TWO_CPUS))
-		return SHMB_ENOTSUP;
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
 	(void)fflush(NULL);
@@ -134,6 +141,35 @@ static int measure(const struct bench *bench, const struct bench_figure *figure,
 	r = worker < 0 ? (int)worker : collect(ends[0], worker, ret_result);
 	(void)close(ends[0]);
 	reap_orphans();
+	return r;
+}
+
+static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *walk)
+{
+	(void)remove(path);
+	return 0;
+}
+
+static int measure(const struct bench *bench, const struct bench_figure *figure,
+		   enum bench_placement placement, struct bench_result *ret_result)
+{
+	const char *parent = getenv("TMPDIR");
+	struct bench own = *bench;
+	char directory[80];
+	int r;
+
+	if (interrupted)
+		return SHMB_ECANCELED;
+	if (bench->n_cpus < 2 && (figure->two_cpus || placement == BENCH_TWO_CPUS))
+		return SHMB_ENOTSUP;
+	if ((size_t)snprintf(directory, sizeof(directory), "%s/shmb_bench.XXXXXX",
+			     parent ? parent : "/tmp") >= sizeof(directory))
+		return -ENAMETOOLONG;
+	if (!mkdtemp(directory))
+		return -errno;
+	own.directory = directory;
+	r = run_worker(&own, figure, placement, ret_result);
+	(void)nftw(directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 	return r;
 }
 
@@ -161,7 +197,7 @@ static int run_one(struct run *run, const struct bench_figure *figure, const cha
 	int r = measure(run->bench, figure, placement, ret_result);
 
 	if (r < 0) {
-		fprintf(stderr, "shmb_bench: %s: %s\n", name, shmb_strerror(r));
+		fprintf(stderr, "shmb_bench: %s: %s\n", name, sentence(r));
 		run->failures++;
 	}
 	return r;
@@ -233,16 +269,9 @@ static void list_figures(void)
 
 /* ---- The whole run ---- */
 
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-	(void)remove(path);
-	return 0;
-}
-
-static int prepare(struct bench *bench, char *directory, size_t size)
+static int prepare(struct bench *bench)
 {
 	struct sigaction action = { .sa_handler = on_signal };
-	const char *parent = getenv("TMPDIR");
 	struct rlimit limit;
 	sigset_t blocked;
 	int r;
@@ -261,32 +290,16 @@ static int prepare(struct bench *bench, char *directory, size_t size)
 	(void)sigaction(SIGINT, &action, NULL);
 	(void)sigaction(SIGTERM, &action, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
-	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
-		return -errno;
-	if ((size_t)snprintf(directory, size, "%s/shmb_bench.XXXXXX", parent ? parent : "/tmp") >=
-	    size)
-		return -ENAMETOOLONG;
-	return mkdtemp(directory) ? 0 : -errno;
+	return prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 ? -errno : 0;
 }
 
 static int run_all(struct run *run)
 {
-	char directory[80];
-	struct bench bench = *run->bench;
-	int r = prepare(&bench, directory, sizeof(directory));
-
-	if (r < 0) {
-		fprintf(stderr, "shmb_bench: %s\n", shmb_strerror(r));
-		return EXIT_FAILURE;
-	}
-	bench.directory = directory;
-	run->bench = &bench;
 	output_begin(run->output);
 	for (size_t g = 0; g < N_GROUPS; g++)
 		for (const struct bench_figure *figure = groups[g]; figure->name; figure++)
 			if (!interrupted)
 				run_figure(run, figure);
-	(void)nftw(directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 	if (interrupted) {
 		(void)signal(interrupted, SIG_DFL);
 		(void)raise(interrupted);
@@ -320,7 +333,7 @@ int main(int argc, char **argv)
 	struct output output = { 0 };
 	struct bench bench = { 0 };
 	struct run run = { .bench = &bench, .output = &output };
-	int option;
+	int option, r;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
@@ -349,6 +362,11 @@ int main(int argc, char **argv)
 				run.names[i]);
 			return EXIT_USAGE;
 		}
+	}
+	r = prepare(&bench);
+	if (r < 0) {
+		fprintf(stderr, "shmb_bench: %s\n", sentence(r));
+		return EXIT_FAILURE;
 	}
 	return run_all(&run);
 }

@@ -21,7 +21,7 @@ enum { BENCH_SIDES_MAX = 3 };
 
 struct bench {
 	bool quick;            /* smaller counts: only that everything works */
-	const char *directory; /* for sockets; removed by the runner with all that is in it */
+	const char *directory; /* of this figure, for sockets; removed with all that is in it */
 	int cpus[2];           /* of different cores, where the machine has them */
 	unsigned n_cpus;       /* 1 or 2 */
 };

@@ -296,48 +296,67 @@ static int bytes_per_client(const struct bench_broker *broker, uint64_t n, doubl
 	return r;
 }
 
-/* The server's connections end with it; the sockets here with this process. */
-static int bare_connect_many(const char *path, uint64_t n)
+/* Sets @fds from @first to @last - 1; each connection has been served once. */
+static int bare_connect_many(const char *path, int *fds, uint64_t first, uint64_t last)
 {
-	for (uint64_t i = 0; i < n; i++) {
-		int fd = server_connect(path);
-		int r = fd < 0 ? fd : server_ask(fd, 1, 0, NULL);
+	for (uint64_t i = first; i < last; i++) {
+		int r;
 
+		fds[i] = server_connect(path);
+		if (fds[i] < 0)
+			return fds[i];
+		r = server_ask(fds[i], 1, 0, NULL);
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
+static int bare_count_bytes(const char *path, pid_t server, uint64_t n, int *fds, double *ret_bytes)
+{
+	uint64_t before, after;
+	int r = bare_connect_many(path, fds, 0, WARM);
+
+	if (r >= 0)
+		r = bench_anonymous_bytes(server, &before);
+	if (r >= 0)
+		r = bare_connect_many(path, fds, WARM, n + WARM);
+	if (r >= 0)
+		r = bench_anonymous_bytes(server, &after);
+	if (r >= 0)
+		*ret_bytes = (double)(after - before) / (double)n;
+	return r;
+}
+
 static int bare_bytes_per_client(const struct bench *bench, uint64_t n, double *ret_bytes)
 {
 	static const struct server_plan plan = { .reply_length = 1 };
-	uint64_t before, after;
 	char path[128];
 	pid_t server;
+	int *fds;
 	int r;
 
 	(void)snprintf(path, sizeof(path), "%s/floor.sock", bench->directory);
 	server = server_start(path, &plan);
 	if (server < 0)
 		return (int)server;
-	r = bare_connect_many(path, WARM);
-	if (r >= 0)
-		r = bench_anonymous_bytes(server, &before);
-	if (r >= 0)
-		r = bare_connect_many(path, n);
-	if (r >= 0)
-		r = bench_anonymous_bytes(server, &after);
-	if (r >= 0)
-		*ret_bytes = (double)(after - before) / (double)n;
+	fds = malloc((n + WARM) * sizeof(*fds));
+	for (uint64_t i = 0; fds && i < n + WARM; i++)
+		fds[i] = -1;
+	r = fds ? bare_count_bytes(path, server, n, fds, ret_bytes) : SHMB_ENOMEM;
+	for (uint64_t i = 0; fds && i < n + WARM; i++)
+		if (fds[i] >= 0)
+			(void)close(fds[i]);
+	free(fds);
 	bench_end(server);
+	(void)unlink(path);
 	return r;
 }
 
 static int measure_clients(const struct bench *bench, const struct bench_figure *figure,
 			   enum bench_placement placement, struct bench_result *ret_result)
 {
-	uint64_t n = bench->quick ? figure->size / 25 : figure->size;
+	uint64_t n = bench->quick ? figure->size / 5 : figure->size;
 	struct bench_broker broker;
 	int r, stopped;
 
@@ -345,13 +364,15 @@ static int measure_clients(const struct bench *bench, const struct bench_figure 
 	r = bench_need_fds(figure->name, 2 * (n + WARM) + SPARE_FDS);
 	if (r < 0)
 		return r;
+	/* First, because a forked server could use again what our clients freed here. */
+	r = bare_bytes_per_client(bench, n, &ret_result->floor);
+	if (r < 0)
+		return r;
 	r = bench_broker_start(bench, "clients", roomy, &broker);
 	if (r < 0)
 		return r;
 	r = bytes_per_client(&broker, n, &ret_result->ours);
 	stopped = bench_broker_stop(&broker);
-	if (r >= 0)
-		r = bare_bytes_per_client(bench, n, &ret_result->floor);
 	ret_result->n = n;
 	return r < 0 ? r : stopped;
 }
