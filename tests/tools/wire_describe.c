@@ -37,7 +37,7 @@ static void print_number(const struct wire_field *field, uint64_t value)
 	else if (value == UINT32_MAX - 1)
 		printf("2^32-2");
 	else if (strcmp(field->name, "mode") == 0)
-		printf("0%" PRIo64, value);
+		printf("%#" PRIo64, value);
 	else
 		printf("%" PRIu64, value);
 }
@@ -132,10 +132,10 @@ static void print_limits_of_all(void)
 #define PAGE_ROW(member, type, meaning)                                                        \
 	printf("| %zu | `%s` | %s | %s |\n", offsetof(struct layout_publish, member), #member, \
 	       type, meaning)
-#define RANGE_ROW(member, meaning)                                                            \
-	printf("| %zu + %zu i | `ranges[i].%s` | 64 | %s |\n",                                \
-	       offsetof(struct layout_publish, ranges), sizeof(struct layout_range), #member, \
-	       meaning)
+#define RANGE_ROW(member, meaning)                                                              \
+	printf("| %zu + %zu i | `ranges[i].%s` | 64 | %s |\n",                                  \
+	       offsetof(struct layout_publish, ranges) + offsetof(struct layout_range, member), \
+	       sizeof(struct layout_range), #member, meaning)
 
 static void print_page(void)
 {
@@ -161,6 +161,81 @@ static void print_page(void)
 		       "the sentences above say so");
 }
 
+/* ---- Worked example ---- */
+
+static struct wire_buffer buffer;
+
+/* The message in msgpack-c's notation, with ": " for its "=>". */
+static void print_notation(void)
+{
+	char text[1024];
+	msgpack_unpacked unpacked;
+	size_t offset = 0;
+
+	msgpack_unpacked_init(&unpacked);
+	if (msgpack_unpack_next(&unpacked, (const char *)buffer.data, buffer.length, &offset) ==
+		    MSGPACK_UNPACK_SUCCESS &&
+	    msgpack_object_print_buffer(text, sizeof(text), unpacked.data) > 0) {
+		for (const char *at = text; *at; at++) {
+			if (at[0] == '=' && at[1] == '>') {
+				printf(": ");
+				at++;
+			} else {
+				putchar(*at);
+			}
+		}
+	}
+	msgpack_unpacked_destroy(&unpacked);
+}
+
+static void print_packet(const char *title)
+{
+	printf("%s\n\n```\n", title);
+	print_notation();
+	printf("\n\n");
+	for (size_t i = 0; i < buffer.length; i++) {
+		bool last = i + 1 == buffer.length || i % 24 == 23;
+		printf("%02x%c", buffer.data[i], last ? '\n' : ' ');
+	}
+	printf("```\n\n");
+}
+
+static void print_example(void)
+{
+	static const char token[] =
+		"\x8e\x11\x40\xc7\x05\xd2\x9b\x3f\x6a\xe0\x77\x18\xb4\x1c\xf1\x23";
+	const struct wire_hello_params hello = { .version_min = WIRE_VERSION,
+						 .version_max = WIRE_VERSION };
+	const struct wire_hello_result welcome = { .version = WIRE_VERSION,
+						   .broker = wire_string("shmbroker"),
+						   .session = { token, 16 },
+						   .features = WIRE_FEATURE_PUBLISH,
+						   .page_size = 4096,
+						   .max_region = UINT64_C(1) << 40,
+						   .max_requests = 64 };
+	const struct wire_region_open_params open = { .name = wire_string("video/cam0"),
+						      .access = 4 };
+	const struct wire_region_attached attached = { .handle = 1,
+						       .id = 7,
+						       .size = 1000000,
+						       .capacity = 1048576,
+						       .access = 4,
+						       .backing = 2 };
+	const struct wire_error error = { .code = wire_string("not-found") };
+
+	printf("### Worked example\n\n");
+	if (wire_encode_request(&buffer, 1, WIRE_HELLO, &hello, 0) == 0)
+		print_packet("The client's first packet:");
+	if (wire_encode_result(&buffer, 1, WIRE_HELLO, &welcome, 0) == 0)
+		print_packet("The broker's answer:");
+	if (wire_encode_request(&buffer, 2, WIRE_REGION_OPEN, &open, 0) == 0)
+		print_packet("The client opens a region for reading:");
+	if (wire_encode_result(&buffer, 2, WIRE_REGION_OPEN, &attached, 2) == 0)
+		print_packet("The answer, with two descriptors (data, publish page) beside it:");
+	if (wire_encode_error(&buffer, 2, &error) == 0)
+		print_packet("Or, if there is no such region:");
+}
+
 static void print_markdown(void)
 {
 	printf("\n");
@@ -170,6 +245,7 @@ static void print_markdown(void)
 	print_errors();
 	print_page();
 	printf("\n");
+	print_example();
 }
 
 /* ---- Dictionary ---- */
