@@ -143,9 +143,14 @@ static int check_live(const struct sockaddr_un *address)
 {
 	struct ucred holder = { 0 };
 	socklen_t size = sizeof(holder);
-	int fd = packet_socket();
+	struct stat st;
 	int result = 0;
+	int fd;
 
+	/* Connecting to a file that is no socket is refused, too; that one is not ours to remove. */
+	if (lstat(address->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return 0;
+	fd = packet_socket();
 	if (fd < 0)
 		return fd;
 	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
