@@ -22,31 +22,29 @@
 #include <unistd.h>
 #include <utlist.h>
 
-static int open_publish(struct broker *broker, struct region *region, bool writable)
+static int borrow(struct broker *broker, const struct region *region, enum segment which)
 {
-	return region->backing->open(broker->instance.id, &region->segments, SEGMENT_PUBLISH,
-				     writable);
+	return segment_borrow(&broker->segments, broker->instance.id, region, which);
 }
 
 uint64_t region_sequence(struct broker *broker, struct region *region)
 {
-	int fd = open_publish(broker, region, false);
+	int fd = borrow(broker, region, SEGMENT_PUBLISH);
 	uint64_t sequence;
 
-	if (fd < 0)
-		return region->sequence;
-	if (pread(fd, &sequence, sizeof(sequence), offsetof(struct layout_publish, sequence)) ==
-	    sizeof(sequence))
+	if (fd >= 0 && pread(fd, &sequence, sizeof(sequence),
+			     offsetof(struct layout_publish, sequence)) == sizeof(sequence))
 		region->sequence = sequence;
-	close(fd);
 	return region->sequence;
 }
 
+/* A writer may have set O_APPEND on the descriptor that it shares with us: then the word goes
+ * astray, as it would if the writer had overwritten it. */
 void region_write_word(struct broker *broker, struct region *region, size_t offset, uint64_t value,
 		       size_t bytes)
 {
 	uint32_t half = (uint32_t)value;
-	int fd = open_publish(broker, region, true);
+	int fd = borrow(broker, region, SEGMENT_PUBLISH);
 	ssize_t written;
 
 	if (fd < 0)
@@ -54,19 +52,27 @@ void region_write_word(struct broker *broker, struct region *region, size_t offs
 	written = pwrite(fd, bytes == sizeof(half) ? (void *)&half : (void *)&value, bytes,
 			 (off_t)offset);
 	(void)written; /* a hint, see the header */
-	close(fd);
+}
+
+void region_release_fds(unsigned access, int fds[SEGMENT_COUNT])
+{
+	if (!(access & SHMB_WRITE)) /* writable ones are the cache's */
+		for (int i = 0; i < SEGMENT_COUNT; i++)
+			close(fds[i]);
 }
 
 static int open_segments(struct broker *broker, struct region *region, unsigned access,
 			 int fds[SEGMENT_COUNT])
 {
 	for (int i = 0; i < SEGMENT_COUNT; i++) {
-		fds[i] = region->backing->open(broker->instance.id, &region->segments,
-					       (enum segment)i, access & SHMB_WRITE);
+		fds[i] = access & SHMB_WRITE
+				 ? borrow(broker, region, (enum segment)i)
+				 : region->backing->open(broker->instance.id, &region->segments,
+							 (enum segment)i, false);
 		if (fds[i] < 0) {
 			int error = fds[i];
 
-			while (i-- > 0)
+			while (!(access & SHMB_WRITE) && i-- > 0)
 				close(fds[i]);
 			return error;
 		}
@@ -126,8 +132,7 @@ int region_attach(struct broker *broker, struct region *region, struct session *
 	attachment = attachment_new(session, access);
 	if (!attachment) {
 		account_uncharge(session->account, CHARGE_ATTACHMENTS, 1);
-		for (int i = 0; i < SEGMENT_COUNT; i++)
-			close(ret_fds[i]);
+		region_release_fds(access, ret_fds);
 		return answer_fail_system(failure, ENOMEM, "attachment");
 	}
 	attachment->region = region;

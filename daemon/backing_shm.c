@@ -74,7 +74,8 @@ static int shm_backing_open(uint64_t instance, const struct segments *segments, 
 	int fd;
 
 	object_name(name, instance, segments->id, which);
-	fd = shm_open(name, writable ? O_RDWR : O_RDONLY, 0);
+	/* O_NONBLOCK: an owner's lease (fcntl(2)) would otherwise make us wait for its holder. */
+	fd = shm_open(name, (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK, 0);
 	return fd < 0 ? -errno : fd;
 }
 

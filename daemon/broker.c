@@ -142,6 +142,7 @@ void broker_stop(struct broker *broker)
 	DL_FOREACH_SAFE2(broker->regions.all, region, next, next) /* resizing ones end with that */
 		region_unlink(broker, region);
 	region_batch_end(broker);
+	segment_forget_others(&broker->segments, 0);
 	uv_close((uv_handle_t *)&broker->blocked_tick, NULL);
 }
 

@@ -9,6 +9,7 @@
 #include "instance.h"
 #include "options.h"
 #include "region.h"
+#include "segments.h"
 #include "wire/wire.h"
 
 #include <uv.h>
@@ -27,6 +28,7 @@ struct broker {
 	struct instance instance;
 	struct accounts accounts;
 	struct regions regions;
+	struct segment_cache segments;
 	struct discard discard;
 	struct counters counters;
 	uint64_t page_size;

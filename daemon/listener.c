@@ -147,7 +147,8 @@ static int check_live(const struct sockaddr_un *address)
 	int result = 0;
 	int fd;
 
-	/* Connecting to a file that is no socket is refused, too; that one is not ours to remove. */
+	/* Connecting to a file that is no socket is refused, too; that one is not ours to remove.
+	 */
 	if (lstat(address->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
 		return 0;
 	fd = packet_socket();

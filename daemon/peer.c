@@ -403,20 +403,20 @@ static void end_of_input(struct peer *peer, int events)
 		peer_free(peer);
 }
 
-static void read_some(struct peer *peer, int events)
+/*
+ * One packet for each time that there is one: others have their turn, and whether its answer may go
+ * out is asked when the peer has had its chance to read the ones before.
+ */
+static void read_next(struct peer *peer, int events)
 {
-	for (int i = 0; i < READ_BUDGET; i++) {
-		enum step step = STEP_LATER;
+	enum step step = STEP_LATER;
 
-		if (peer->events & UV_READABLE)
-			step = read_one(peer);
-		if (step == STEP_GONE)
-			end_of_input(peer, events);
-		else if (step == STEP_LATER && (events & UV_DISCONNECT) && !peer->condemned)
-			peer_free(peer); /* it hung up, and cannot be served further */
-		if (step != STEP_MORE)
-			return;
-	}
+	if (peer->events & UV_READABLE)
+		step = read_one(peer);
+	if (step == STEP_GONE)
+		end_of_input(peer, events);
+	else if (step == STEP_LATER && (events & UV_DISCONNECT) && !peer->condemned)
+		peer_free(peer); /* it hung up, and cannot be served further */
 }
 
 static void on_peer_event(uv_poll_t *watch, int status, int events)
@@ -438,7 +438,7 @@ static void on_peer_event(uv_poll_t *watch, int status, int events)
 	else if (events & UV_WRITABLE)
 		flush(peer);
 	update_blocked(peer);
-	read_some(peer, events);
+	read_next(peer, events);
 }
 
 static int peer_new(struct broker *broker, int socket, struct identity *identity,

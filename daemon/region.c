@@ -171,17 +171,12 @@ static int write_header(struct broker *broker, struct region *region)
 					       .version = LAYOUT_PUBLISH_VERSION,
 					       .size = region->size };
 	size_t length = offsetof(struct layout_publish, sequence);
-	int fd = region->backing->open(broker->instance.id, &region->segments, SEGMENT_PUBLISH,
-				       true);
-	int result = 0;
+	int fd = segment_borrow(&broker->segments, broker->instance.id, region, SEGMENT_PUBLISH);
 
 	if (fd < 0)
 		return fd;
 	errno = EIO;
-	if (pwrite(fd, &header, length, 0) != (ssize_t)length)
-		result = -errno;
-	close(fd);
-	return result;
+	return pwrite(fd, &header, length, 0) == (ssize_t)length ? 0 : -errno;
 }
 
 static int make_segments(struct broker *broker, struct region *region)
@@ -193,8 +188,10 @@ static int make_segments(struct broker *broker, struct region *region)
 	if (result < 0)
 		return result;
 	result = write_header(broker, region);
-	if (result < 0)
+	if (result < 0) {
+		segment_forget(&broker->segments, region->segments.id);
 		region->backing->destroy(broker->instance.id, &region->segments);
+	}
 	return result;
 }
 
@@ -296,6 +293,7 @@ void region_free(struct broker *broker, struct region *region)
 	region_leave_dirty(broker, region);
 	DL_DELETE2(broker->regions.all, region, previous, next);
 	broker->regions.count--;
+	segment_forget(&broker->segments, region->segments.id);
 	region_destroy_segments(broker, region);
 	uncharge(broker, region->account, region->backing, region->capacity);
 	account_put(region->account);

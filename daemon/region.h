@@ -107,11 +107,13 @@ void region_orphan(struct broker *broker, struct session *session);
 /*
  * region_attach() - an attachment of @session, with descriptors for it
  * @access:  enum shmb_access, allowed already
- * @ret_fds: data segment and publish page; the caller owns them
+ * @ret_fds: data segment and publish page; send them at once, then region_release_fds()
  */
 int region_attach(struct broker *broker, struct region *region, struct session *session,
 		  unsigned access, struct attachment **ret_attachment, int ret_fds[SEGMENT_COUNT],
 		  struct failure *failure);
+
+void region_release_fds(unsigned access, int fds[SEGMENT_COUNT]);
 
 /*
  * region_detach() - end an attachment; a region that nobody needs any more goes with it

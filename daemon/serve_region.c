@@ -14,7 +14,6 @@
 #include <shmbroker/shmbroker.h>
 
 #include <string.h>
-#include <unistd.h>
 
 enum {
 	LIST_ENTRIES_MAX = 64,  /* on one page; the most that fits into a packet */
@@ -114,8 +113,7 @@ static int attach(struct request *request, struct region *region, unsigned acces
 	};
 	result = peer_answer_fds(request->peer, request->msgid, request->method, &answer, fds,
 				 SEGMENT_COUNT);
-	for (int i = 0; i < SEGMENT_COUNT; i++)
-		close(fds[i]);
+	region_release_fds(access, fds);
 	if (result == 0) {
 		log_end(LOG_TOO_MANY_IN_FLIGHT);
 		return 0;

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef DAEMON_SEGMENTS_H
+#define DAEMON_SEGMENTS_H
+
+/*
+ * Descriptors of segments that were used lately, kept open for the next use.
+ *
+ * Opening an shm object by name costs several times what passing its descriptor does. Only writable
+ * ones are kept: those who share a writable descriptor can disturb each other anyway, while two
+ * readers that shared one would share its file offset and flags.
+ */
+
+#include "backing.h"
+
+enum { SEGMENT_CACHE_SLOTS = 64 }; /* a multiple of SEGMENT_COUNT */
+
+struct segment_cache {
+	struct {
+		uint64_t id;
+		int fd; /* meaningful if @id is not 0 */
+	} slots[SEGMENT_CACHE_SLOTS];
+};
+
+struct region;
+
+/*
+ * segment_borrow() - a writable descriptor of one segment
+ *
+ * Return: the descriptor, which belongs to the cache and is good until the next call for another
+ * region, or a negative errno. Both segments of one region may be borrowed at a time.
+ */
+int segment_borrow(struct segment_cache *cache, uint64_t instance, const struct region *region,
+		   enum segment which);
+
+/* segment_forget() - close what is kept of a region whose memory is to go */
+void segment_forget(struct segment_cache *cache, uint64_t id);
+
+/* segment_forget_others() - close all but what is kept of one region; @id 0: close all */
+void segment_forget_others(struct segment_cache *cache, uint64_t id);
+
+#endif
