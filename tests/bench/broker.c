@@ -22,6 +22,10 @@
 #include "bench.h"
 #include "broker.h"
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16 */
+#endif
+
 enum {
 	LISTEN_FD = 3,
 	OPTIONS_MAX = 16,
@@ -85,7 +89,7 @@ int bench_broker_start(const struct bench *bench, const char *name, const char *
 		       struct bench_broker *ret_broker)
 {
 	struct bench_broker broker;
-	int listener, ends[2];
+	int listener, ends[2], no = 0;
 
 	if ((size_t)snprintf(broker.directory, sizeof(broker.directory), "%s/%s", bench->directory,
 			     name) >= sizeof(broker.directory) ||
@@ -97,6 +101,8 @@ int bench_broker_start(const struct bench *bench, const char *name, const char *
 	listener = bench_listen(broker.address);
 	if (listener < 0)
 		return listener;
+	/* Connections inherit it, so that the first client is like all later ones to the broker. */
+	(void)setsockopt(listener, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no));
 	if (pipe2(ends, O_CLOEXEC) < 0) {
 		int error = errno;
 
