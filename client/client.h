@@ -122,7 +122,8 @@ struct shmb_client {
 	struct shmb_error goodbye; /* .code 0: none came */
 
 	struct work_queue work;
-	bool processing;
+	bool processing;         /* shmb_client_process() is running */
+	bool collecting;         /* and finds out what is due */
 	int epoll, event, timer; /* -1 until shmb_client_get_fd() */
 	bool event_set;
 	bool output_polled;

@@ -22,7 +22,8 @@ static void set_event(struct shmb_client *client)
 {
 	uint64_t one = 1;
 
-	if (client->event < 0 || client->event_set)
+	/* What shmb_client_process() collects, it runs. */
+	if (client->event < 0 || client->event_set || client->collecting)
 		return;
 	/* Cannot fail: the counter is zero, and non-blocking. */
 	client->event_set = write(client->event, &one, sizeof(one)) == (ssize_t)sizeof(one);
@@ -232,6 +233,7 @@ static void prepare(struct shmb_client *client)
 {
 	uint64_t expirations;
 
+	client->collecting = true;
 	clear_event(client);
 	if (client->timer >= 0)
 		while (read(client->timer, &expirations, sizeof(expirations)) < 0 && errno == EINTR)
@@ -241,6 +243,7 @@ static void prepare(struct shmb_client *client)
 	if (!client->reading)
 		receive_packets(client, PACKETS_PER_PROCESS);
 	calls_expire(client);
+	client->collecting = false;
 }
 
 static int process(struct shmb_client *client)

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TESTS_FAKE_BROKER_H
+#define TESTS_FAKE_BROKER_H
+
+/*
+ * A broker in a thread of the test, which does as it is told: well enough by itself for a client to
+ * connect and attach, and as badly as a test wants where it puts a handler of its own.
+ */
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <cmocka.h>
+
+#include <shmbroker/shmbroker.h>
+
+#include "layout/publish.h"
+#include "wire/packet.h"
+#include "wire/wire.h"
+
+enum { FAKE_PEERS = 16, FAKE_REGIONS = 8, FAKE_LOG = 256 };
+
+struct fake;
+
+/* What came, in order, for tests to look at. */
+struct fake_seen {
+	enum wire_kind kind;
+	uint32_t msgid;
+	enum wire_method_id method;
+	int peer;
+	union {
+		struct wire_hello_params hello;
+		struct wire_region_create_params create;
+		struct wire_region_open_params open;
+		struct wire_region_handle handle;
+		struct wire_region_watch_params watch;
+		struct wire_region_resize_params resize;
+		struct wire_region_chown_params chown;
+		struct wire_region_list_params list;
+	} params;
+	char text[256]; /* the name, or the client's name */
+};
+
+/* Runs in the fake's thread. Return: true if it dealt with the message. */
+typedef bool fake_handler(struct fake *fake, const struct fake_seen *seen);
+
+struct fake_region {
+	char name[SHMB_NAME_MAX + 1];
+	uint64_t size, capacity;
+	int data, page; /* descriptors */
+	struct layout_publish *words;
+	unsigned char *bytes;
+};
+
+struct fake {
+	char directory[64];
+	char path[96];
+	int listener;
+	int stop[2];
+	pthread_t thread;
+	struct wire_decoder decoder;
+	uint8_t input[WIRE_PACKET_MAX + 1];
+	uint64_t max_requests;
+	size_t fds_before;
+	void *context; /* for handlers */
+	fake_handler *handlers[WIRE_METHOD_COUNT];
+
+	pthread_mutex_t mutex; /* guards what follows */
+	pthread_cond_t cond;
+	bool paused; /* reads nothing */
+	int peers[FAKE_PEERS];
+	int last_peer;
+	unsigned n_ended; /* peers that hung up */
+	unsigned count[WIRE_METHOD_COUNT];
+	struct fake_seen log[FAKE_LOG];
+	unsigned n_log;
+	struct fake_region regions[FAKE_REGIONS];
+	unsigned n_regions;
+	uint32_t next_handle;
+};
+
+/* fake_start() - listens in a directory of its own when it returns; fake_stop() ends and removes
+ * it, and checks that the process has as many descriptors as before fake_start() */
+struct fake *fake_start(void);
+void fake_stop(struct fake *fake);
+
+/* cmocka's setup and teardown: *state is the fake */
+int fake_setup(void **state);
+int fake_teardown(void **state);
+
+/* fake_handle() - from now on @handler is asked first */
+void fake_handle(struct fake *fake, enum wire_method_id method, fake_handler *handler);
+
+/* fake_wait() - until @method has come @n times in all; fails after 10 s */
+void fake_wait(struct fake *fake, enum wire_method_id method, unsigned n);
+unsigned fake_count(struct fake *fake, enum wire_method_id method);
+
+/* fake_wait_ended() - until @n peers have hung up in all */
+void fake_wait_ended(struct fake *fake, unsigned n);
+
+/* fake_last() - the last message of that method */
+struct fake_seen fake_last(struct fake *fake, enum wire_method_id method);
+
+/* fake_pause() - read nothing from now on, or again */
+void fake_pause(struct fake *fake, bool paused);
+
+/* ---- Saying things; from any thread ---- */
+
+void fake_result(struct fake *fake, const struct fake_seen *to, const void *result, const int *fds,
+		 unsigned n_fds);
+void fake_error(const struct fake_seen *to, const struct wire_error *error);
+void fake_event(int peer, uint32_t handle, unsigned types, uint64_t sequence, uint64_t size);
+void fake_goodbye(int peer, const char *code, const char *what, uint64_t limit);
+void fake_bytes(int peer, const void *bytes, size_t length, const int *fds, unsigned n_fds);
+void fake_hang_up(struct fake *fake, int peer);
+
+/* fake_peer() - the peer that said hello last */
+int fake_peer(struct fake *fake);
+
+/* ---- Regions ---- */
+
+/* fake_region() - an existing region */
+struct fake_region *fake_region(struct fake *fake, const char *name);
+
+/* fake_attached() - a truthful result for a region, with a new handle */
+struct wire_region_attached fake_attached(struct fake *fake, const struct fake_region *region,
+					  uint64_t access, bool created);
+
+/* fake_make() - a region that a client can open */
+struct fake_region *fake_make(struct fake *fake, const char *name, uint64_t size,
+			      uint64_t capacity);
+
+/* ---- For the tests ---- */
+
+size_t count_fds(void);
+int64_t now_ms(void);
+
+/* fake_connect() - a client with that timeout */
+struct shmb_client *fake_connect(struct fake *fake, int timeout_ms);
+
+/* fake_in_child() - run @function in a forked child. Return: its exit status; 128 + n: signal n. */
+int fake_in_child(int (*function)(void *argument), void *argument);
+
+#define assert_code(actual, expected)                                       \
+	do {                                                                \
+		int actual_ = (int)(actual);                                \
+		if (actual_ != (expected))                                  \
+			fail_msg("%s is %d (%s), not %s", #actual, actual_, \
+				 shmb_strerror(actual_), #expected);        \
+	} while (0)
+
+#endif
