@@ -134,8 +134,15 @@ __attribute__((format(printf, 2, 3))) int cli_usage(struct cli *cli, const char 
 __attribute__((format(printf, 4, 5))) int cli_fail(struct cli *cli, int code, const char *name,
 						   const char *format, ...);
 
+/* cli_fail_bounds() - a range of the command line does not lie in the region */
+int cli_fail_bounds(struct cli *cli, const char *name, uint64_t offset, uint64_t length,
+		    uint64_t size);
+
 /* cli_fail_errno() - a system call failed on @what */
 int cli_fail_errno(struct cli *cli, const char *what, int error);
+
+/* cli_fail_execute() - the command of `run` could not be executed */
+int cli_fail_execute(struct cli *cli, const char *command, int error);
 
 /* cli_fail_connect() - shmb_client_connect() returned @code */
 int cli_fail_connect(struct cli *cli, int code);

@@ -66,20 +66,14 @@ static size_t piece_size(const struct transfer *transfer)
 static int set_range(struct transfer *transfer, const struct cli_number *offset,
 		     const struct cli_number *length)
 {
-	uint64_t size = shmb_region_size(transfer->region);
+	uint64_t size = shmb_region_size(transfer->region), left;
 
 	transfer->offset = offset->given ? offset->value : 0;
-	if (transfer->offset > size)
-		return cli_fail(transfer->cli, SHMB_EBOUNDS, shmb_region_name(transfer->region),
-				"out of bounds: offset %" PRIu64 " of a region of %" PRIu64
-				" bytes",
-				transfer->offset, size);
-	transfer->length = length->given ? length->value : size - transfer->offset;
-	if (transfer->length > size - transfer->offset)
-		return cli_fail(transfer->cli, SHMB_EBOUNDS, shmb_region_name(transfer->region),
-				"out of bounds: %" PRIu64 " bytes at offset %" PRIu64
-				" of a region of %" PRIu64 " bytes",
-				transfer->length, transfer->offset, size);
+	left = transfer->offset <= size ? size - transfer->offset : 0;
+	transfer->length = length->given ? length->value : left;
+	if (transfer->offset > size || transfer->length > left)
+		return cli_fail_bounds(transfer->cli, shmb_region_name(transfer->region),
+				       transfer->offset, transfer->length, size);
 	return CLI_OK;
 }
 

@@ -116,10 +116,7 @@ static int dump_run(struct cli *cli, const void *parsed, int argc, char **argv)
 		return status;
 	size = shmb_region_size(region);
 	if (offset > size) {
-		status = cli_fail(cli, SHMB_EBOUNDS, argv[0],
-				  "out of bounds: offset %" PRIu64 " of a region of %" PRIu64
-				  " bytes",
-				  offset, size);
+		status = cli_fail_bounds(cli, argv[0], offset, values->length.value, size);
 	} else {
 		if (values->length.given && values->length.value < size - offset)
 			size = offset + values->length.value;

@@ -222,6 +222,18 @@ int cli_fail_errno(struct cli *cli, const char *what, int error)
 	return tell(cli, &failure);
 }
 
+int cli_fail_execute(struct cli *cli, const char *command, int error)
+{
+	const struct failure failure = {
+		.status = error == ENOENT ? CLI_NO_COMMAND : CLI_CANNOT_EXECUTE,
+		.error = shmb_error_name(-error),
+		.subject = command,
+		.message = strerror(error),
+	};
+
+	return tell(cli, &failure);
+}
+
 int cli_fail_connect(struct cli *cli, int code)
 {
 	const char *address = cli->address;
@@ -261,6 +273,20 @@ static int fail_library(struct cli *cli, const char *name, int code, const struc
 		failure.particulars = error;
 	}
 	return tell(cli, &failure);
+}
+
+int cli_fail_bounds(struct cli *cli, const char *name, uint64_t offset, uint64_t length,
+		    uint64_t size)
+{
+	const struct shmb_error error = {
+		.struct_size = sizeof(error),
+		.code = SHMB_EBOUNDS,
+		.offset = offset,
+		.length = length,
+		.size = size,
+	};
+
+	return fail_library(cli, name, SHMB_EBOUNDS, &error);
 }
 
 int cli_fail_client(struct cli *cli, const char *name, int code)

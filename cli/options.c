@@ -195,7 +195,11 @@ static void print_options(const struct cli_option *options, size_t n)
 		width += printf("--%s", option->name);
 		if (option->argument != NULL)
 			width += printf("=%s", option->argument);
-		printf("%*s", width < HELP_COLUMN ? HELP_COLUMN - width : 2, "");
+		if (width + 2 > HELP_COLUMN) {
+			putchar('\n');
+			width = 0;
+		}
+		printf("%*s", HELP_COLUMN - width, "");
 		print_wrapped(option->help, HELP_COLUMN);
 	}
 }
@@ -212,6 +216,25 @@ void cli_command_help(const struct cli_command *command)
 	printf("\nMore in shmbctl(1).\n");
 }
 
+/* The options of a command at a glance; what they mean is in its own help. */
+static void print_option_names(const struct cli_command *command)
+{
+	char names[512] = "";
+	size_t length = 0;
+
+	for (size_t i = 0; i < command->n_options && length < sizeof(names); i++) {
+		const struct cli_option *option = &command->options[i];
+
+		length += (size_t)snprintf(names + length, sizeof(names) - length, "--%s%s%s ",
+					   option->name, option->argument != NULL ? "=" : "",
+					   option->argument != NULL ? option->argument : "");
+	}
+	if (length == 0)
+		return;
+	printf("%12s", "");
+	print_wrapped(names, 12);
+}
+
 void cli_help(const struct cli_command *const *commands, size_t n_commands)
 {
 	printf("Usage: shmbctl [OPTION...] COMMAND [OPTION...] [ARGUMENT...]\n\n"
@@ -219,6 +242,7 @@ void cli_help(const struct cli_command *const *commands, size_t n_commands)
 	for (size_t i = 0; i < n_commands; i++) {
 		printf("  %-10s", commands[i]->name);
 		print_wrapped(commands[i]->summary, 12);
+		print_option_names(commands[i]);
 	}
 	printf("  %-10s", "help");
 	print_wrapped("Tell about a command: shmbctl help COMMAND.", 12);

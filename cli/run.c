@@ -219,8 +219,7 @@ static int start_command(struct run *run, char **argv)
 	if (error == 0)
 		return CLI_OK;
 	waitpid(run->command, NULL, 0);
-	cli_fail_errno(run->cli, argv[0], error);
-	return error == ENOENT ? CLI_NO_COMMAND : CLI_CANNOT_EXECUTE;
+	return cli_fail_execute(run->cli, argv[0], error);
 }
 
 /* What the terminal sends goes to the whole foreground group, the command included. */

@@ -1,0 +1,204 @@
+#!/usr/bin/python3
+"""The command line as such: help, usage, exit statuses, errors for people and in JSON, documents, completion."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import unittest
+
+import common
+from common import BrokerCase, Case, SHMBCTL, SOURCE, ctl, environment
+
+COMMANDS = ("create", "resize", "rm", "chmod", "chown", "ls", "stat", "stats", "ping", "read", "write", "dump",
+	    "publish", "wait", "watch", "run")
+
+
+def options(text):
+	return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", text))
+
+
+class Help(Case):
+	def test_help(self):
+		text = self.check(ctl("--help"))
+		self.assertEqual(text, self.check(ctl("help")))
+		for command in COMMANDS:
+			self.assertRegex(text, rf"(?m)^  {command} +[A-Z]")
+			own = self.check(ctl(command, "--help"))
+			self.assertTrue(own.startswith(f"Usage: shmbctl {command} "), own)
+			self.assertEqual(own, self.check(ctl("help", command)))
+			self.assertLessEqual(max(map(len, own.splitlines())), 100)
+
+	def test_version(self):
+		for arguments in (["--version"], ["-V"], ["ls", "--version"]):
+			self.assertRegex(self.check(ctl(*arguments)), r"^shmbctl \d+\.\d+\.\d+\n$")
+
+	def test_manual_page_says_the_same(self):
+		page = (SOURCE / "doc/man/shmbctl.1.scd").read_text()
+		for command in COMMANDS:
+			self.assertRegex(page, rf"(?m)^\*{command}\*")
+			self.assertEqual(options(self.check(ctl(command, "--help"))) - options(page), set(), command)
+
+	def test_completions_say_the_same(self):
+		for name in ("shmbctl.bash", "_shmbctl"):
+			text = (SOURCE / "cli/completion" / name).read_text()
+			for command in COMMANDS:
+				self.assertRegex(text, rf"\b{command}\b")
+				self.assertEqual(options(self.check(ctl(command, "--help"))) - options(text), set(), (name, command))
+
+
+class Usage(Case):
+	def usage(self, message, *arguments):
+		self.check(ctl(*arguments), 2, message)
+		result = ctl("--json", *arguments)
+		error = json.loads(result.stderr)
+		self.assertEqual((result.returncode, error["error"], error["status"], result.stdout), (2, "usage", 2, b""))
+		self.assertRegex(error["message"], message)
+		self.assertIn("--help", error["hint"])
+
+	def test_usage(self):
+		self.usage("a command is missing")
+		self.usage("there is no command 'frobnicate'", "frobnicate")
+		self.usage("there is no command 'frobnicate'", "help", "frobnicate")
+		self.usage("unknown or ambiguous option --frobnicate", "--frobnicate")
+		self.usage("unknown or ambiguous option --frobnicate", "ls", "--frobnicate")
+		self.usage("unknown or ambiguous option --no", "ls", "--no")
+		self.usage("unknown option -Z", "ls", "-Z")
+		self.usage("--json takes no argument", "ls", "--json=yes")
+		self.usage("--address needs ADDRESS", "ls", "--address")
+		self.usage("--offset needs OFFSET", "read", "n", "-s")
+		self.usage("an argument is missing", "stat")
+		self.usage("too few arguments", "create", "n")
+		self.usage("too many arguments, from 'b' on", "read", "a", "b")
+		self.usage("--timeout: 'soon' is no time in seconds", "--timeout=soon", "ls")
+		self.usage("--timeout: '99999999' is no time in seconds", "ls", "-t", "99999999")
+		self.usage("--offset: '-1' is no size", "read", "--offset=-1", "n")
+		self.usage("--count: '1K' is no number", "watch", "-c1K", "n")
+
+
+class NoBroker(Case):
+	def refused(self, env, address, hint, *arguments):
+		result = ctl(*arguments, "ls", env=env)
+		self.check(result, 5, re.escape(f"(address: {address})") + r"\nshmbctl: .*" + hint)
+		error = json.loads(ctl("--json", *arguments, "ls", env=env).stderr)
+		self.assertEqual((error["error"], error["status"]), ("no-broker", 5))
+
+	def test_nothing_there(self):
+		with tempfile.TemporaryDirectory() as directory:
+			env = environment(XDG_RUNTIME_DIR=directory)
+			self.refused(env, "user", "shmbrokerd --user")
+			self.refused(env, f"{directory}/x", "--private --socket", "-a", f"{directory}/x")
+			env["SHMB_ADDRESS"] = f"{directory}/y"
+			self.refused(env, f"{directory}/y", "--private --socket")
+			self.refused(env, "user", "shmbrokerd --user", "--address=user")
+		self.refused(environment(), "user", "XDG_RUNTIME_DIR is not set")
+
+	def test_nobody_listens(self):
+		with tempfile.TemporaryDirectory() as directory:
+			path = f"{directory}/broker.sock"
+			with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as bound:
+				bound.bind(path)
+			self.refused(environment(SHMB_ADDRESS=path), path, "--private --socket")
+
+	def test_address_that_is_none(self):
+		self.check(ctl("-a", "sytsem", "ls"), 2, r"invalid argument \(address: sytsem\)\nshmbctl: an address is")
+
+	def test_silent_broker(self):
+		"""Something listens and never answers: --timeout bounds it."""
+		with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as bound:
+			path = f"{directory}/broker.sock"
+			bound.bind(path)
+			bound.listen(1)
+			self.check(ctl("--timeout=0.1", "-a", path, "ls"), 4, "timed out")
+
+
+class Streams(BrokerCase):
+	def test_output_that_cannot_be_written(self):
+		with open("/dev/full", "wb") as full:
+			for arguments in (["--help"], ["stats"], ["--json", "stats"]):
+				self.check(self.broker.ctl(*arguments, stdout=full), 1, "No space left on device")
+
+	def test_closed_streams(self):
+		"""Without stdin, stdout and stderr, no socket takes their place."""
+		result = subprocess.run(["/bin/sh", "-c", 'exec "$0" create n 1K <&- >&- 2>&-', SHMBCTL], env=self.broker.env,
+					timeout=common.LIMIT)
+		self.assertEqual(result.returncode, 0)
+		self.assertEqual(self.json("stat", "n")["size"], 1024)
+
+	def test_options_anywhere(self):
+		self.ok("create", "n", "1")
+		for arguments in (["--json", "stat", "n"], ["stat", "--json", "n"], ["stat", "n", "--json"]):
+			self.assertEqual(json.loads(self.ok(*arguments))["name"], "n")
+		result = ctl("stat", "n", f"--address={self.broker.address}", "-t5")
+		self.check(result)
+
+	def test_strings_in_json(self):
+		for name in ('a"b\\c', "a\nb", "a\tb", "\u00fc", "a\x7f"):
+			error = self.json_error(1, "stat", name)
+			self.assertEqual((error["name"], error["error"]), (name, "invalid-argument"))
+		result = self.broker.ctl("--json", "stat", os.fsdecode(b"a\xff\xc3"))
+		self.assertEqual(json.loads(result.stderr)["name"], "a\ufffd\ufffd")
+
+
+class Bash(BrokerCase):
+	"""Completion in bash, called as the shell calls it."""
+
+	SCRIPT = r"""
+source "$1"; shift
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}
+compopt() { :; }
+_shmbctl
+printf '%s\n' "${COMPREPLY[@]}"
+"""
+
+	def setUp(self):
+		super().setUp()
+		if shutil.which("bash") is None:
+			self.skipTest("no bash here")
+		for name in ("cam/0", "cam/1", "other", f"~{os.getuid()}/own"):
+			self.ok("create", name, "1")
+
+	def complete(self, *words, env=None, prelude=""):
+		result = subprocess.run(["bash", "-c", prelude + self.SCRIPT, "bash", SOURCE / "cli/completion/shmbctl.bash",
+					 SHMBCTL, *words], env=env or self.broker.env, capture_output=True, text=True,
+					timeout=common.LIMIT)
+		self.assertEqual(result.stderr, "")
+		return [word for word in result.stdout.split("\n") if word]
+
+	def test_commands_and_options(self):
+		self.assertEqual(self.complete("re"), ["resize", "read"])
+		self.assertEqual(set(COMMANDS) - set(self.complete("")), set())
+		self.assertEqual(self.complete("create", "--ca"), ["--capacity="])
+		self.assertEqual(self.complete("create", "--backing", ""), ["shm", "memfd"])
+		self.assertEqual(self.complete("help", "sta"), ["stat", "stats"])
+
+	def test_names(self):
+		self.assertEqual(self.complete("read", "cam/"), ["cam/0", "cam/1"])
+		self.assertEqual(self.complete("rm", "cam/0", "o"), ["other"])
+		self.assertEqual(self.complete("ls", "-l", "o"), ["other"])
+		self.assertEqual(self.complete("read", "-n", "5", "o"), ["other"])
+		self.assertEqual(self.complete("read", "cam/0", "o"), [])
+		self.assertEqual(self.complete("chmod", "0600", "o"), ["other"])
+		self.assertEqual(self.complete("stat", "\\~"), [f"\\~{os.getuid()}/own"])
+
+	def test_broker_of_the_line(self):
+		for words in (["-a", self.broker.address], [f"--address={self.broker.address}"],
+			      ["--address", "=", self.broker.address]):
+			self.assertEqual(self.complete(*words, "stat", "o", env=environment(HOME="/", XDG_RUNTIME_DIR="/none")),
+					 ["other"], words)
+
+	def test_without_a_broker(self):
+		self.assertEqual(self.complete("stat", "o", env=environment(XDG_RUNTIME_DIR="/none")), [])
+
+	def test_with_bash_completion(self):
+		path = "/usr/share/bash-completion/bash_completion"
+		if not os.path.exists(path):
+			self.skipTest("no bash-completion here")
+		self.assertEqual(self.complete("read", "cam/", prelude=f"source {path}\n"), ["cam/0", "cam/1"])
+
+
+if __name__ == "__main__":
+	common.main()
