@@ -63,7 +63,7 @@ tidy: deps-ci
 
 fuzz: deps-ci
 	cmake --preset fuzz >/dev/null
-	cmake --build --preset fuzz -j $(JOBS)
+	cmake --build --preset fuzz -j $(JOBS) --target tests/fuzz/all
 	tests/tools/fuzz build/fuzz $(FUZZ_SECONDS) $(JOBS)
 
 coverage: deps
