@@ -190,7 +190,7 @@ void actor_end(struct actor *actor)
 void actor_kill(struct actor *actor)
 {
 	kill(actor->pid, SIGKILL);
-	CHECK_INT(wait_for_exit(actor->pid, actor->pidfd), 1000 + SIGKILL);
+	CHECK(wait_for_exit(actor->pid, actor->pidfd) >= 0);
 	forget(actor);
 }
 

@@ -88,6 +88,7 @@ struct broker_options {
 	bool faults;     /* load faults.c; the case is skipped where that cannot be */
 	bool no_probe;   /* keep no connection of the harness's own */
 	bool own_socket; /* --socket instead of activation */
+	bool keeps_fds;  /* the daemon is expected to end with more descriptors than it had */
 	bool exit_unclean;         /* the case kills the daemon: do not check how it ended */
 	rlim_t nofile;             /* RLIMIT_NOFILE of the daemon; 0: leave it */
 	const char *shm_mount;     /* options of a tmpfs of its own on /dev/shm; needs root */
@@ -132,8 +133,9 @@ void broker_kill(struct broker *broker);
 /* broker_remove() - end it if need be, remove its directory */
 void broker_remove(struct broker *broker);
 
-/* broker_settle() - until the daemon holds as many descriptors as before there were clients */
-void broker_settle(struct broker *broker);
+/* broker_settles() - removes all regions; does it then come to hold as many descriptors as before
+ * there were clients? */
+bool broker_settles(struct broker *broker);
 
 /* broker_stat() - one of the daemon's figures, such as "regions" */
 uint64_t broker_stat(struct broker *broker, const char *name);
@@ -218,6 +220,9 @@ void actor_end(struct actor *actor);
 
 /* actor_kill() - SIGKILL, and wait until it is gone */
 void actor_kill(struct actor *actor);
+
+/* actors_kill() - all that are left, with SIGKILL, however they ended */
+void actors_kill(void);
 
 /* connect_to() - a client of the real library that must connect */
 struct shmb_client *connect_to(const struct broker *broker);

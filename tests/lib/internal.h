@@ -10,7 +10,6 @@
 struct broker;
 
 bool actor_is_me(void);
-void actors_kill(void);
 void broker_print_log(const struct broker *broker);
 
 /* wait_for_exit() - within 20 s. Return: exit code, 1000 + signal, or -1 (still there). */

@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a handle does with memory: reading, writing, views, sizes, and what closing means.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+enum { MIB = 1 << 20 };
+
+static struct shmb_error last(struct shmb_region *region)
+{
+	struct shmb_error error = { .struct_size = sizeof(error) };
+
+	CHECK_OK(shmb_region_last_error(region, &error));
+	return error;
+}
+
+static struct shmb_region *create_with_capacity(struct shmb_client *client, uint64_t size,
+						uint64_t capacity)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+
+	options.capacity = capacity;
+	options.flags = SHMB_KEEP_FD;
+	return create(client, "memory", size, &options);
+}
+
+CASE(F20_any_range_and_nothing_beyond, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", 10000, NULL);
+	char out[10000], in[10000];
+	struct shmb_error error;
+	char sentence[256];
+	size_t i;
+
+	for (i = 0; i < sizeof(out); i++)
+		out[i] = (char)(i * 7);
+	CHECK_OK(shmb_region_write(region, 0, out, sizeof(out)));
+	CHECK_OK(shmb_region_read(region, 0, in, sizeof(in)));
+	CHECK(memcmp(in, out, sizeof(in)) == 0);
+	CHECK_OK(shmb_region_read(region, 9999, in, 1));
+	CHECK_INT(in[0], out[9999]);
+	CHECK_OK(shmb_region_read(region, 10000, in, 0));
+	CHECK_CODE(shmb_region_read(region, 10001, in, 0), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_read(region, 10000, in, 1), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_read(region, UINT64_MAX, in, 2), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_read(region, UINT64_MAX - 4, in, 8), SHMB_EBOUNDS);
+
+	memset(in, 0x55, sizeof(in));
+	CHECK_CODE(shmb_region_write(region, 9990, in, 11), SHMB_EBOUNDS);
+	CHECK_OK(shmb_region_read(region, 9990, in, 10));
+	CHECK(memcmp(in, out + 9990, 10) == 0); /* moved no byte */
+	error = last(region);
+	CHECK_CODE(error.code, SHMB_EBOUNDS);
+	CHECK_INT(error.offset, 9990);
+	CHECK_INT(error.length, 11);
+	CHECK_INT(error.size, 10000);
+	CHECK(shmb_error_format(&error, sentence, sizeof(sentence)) < (int)sizeof(sentence));
+	CHECK(strstr(sentence, "9990") && strstr(sentence, "11") && strstr(sentence, "10000"));
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+CASE(F21_numbers_and_strings_cross_processes, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", 64, NULL);
+	struct shmb_region *reader = open_region(client, "r", SHMB_READ);
+	uint16_t u16;
+	uint32_t u32;
+	uint64_t u64;
+	uint8_t u8;
+	char text[64];
+
+	CHECK_OK(shmb_region_write_u8(region, 63, 0xab));
+	CHECK_OK(shmb_region_read_u8(reader, 63, &u8));
+	CHECK_INT(u8, 0xab);
+	CHECK_OK(shmb_region_write_u32_le(region, 1, 0x01020304));
+	CHECK_OK(shmb_region_read_u8(reader, 1, &u8));
+	CHECK_INT(u8, 4);
+	CHECK_OK(shmb_region_read_u32(reader, 1, &u32));
+	CHECK_OK(shmb_region_write_u64(region, 3, UINT64_C(0x1122334455667788)));
+	CHECK_OK(shmb_region_read_u64(reader, 3, &u64));
+	CHECK(u64 == UINT64_C(0x1122334455667788));
+	CHECK_OK(shmb_region_write_u16_le(region, 11, 0xbeef));
+	CHECK_OK(shmb_region_read_u16_le(reader, 11, &u16));
+	CHECK_INT(u16, 0xbeef);
+	CHECK_CODE(shmb_region_read_u16(reader, 63, &u16), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_read_u32(reader, 61, &u32), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_write_u64(region, 57, 1), SHMB_EBOUNDS);
+
+	CHECK_OK(shmb_region_write_string(region, 20, "hello"));
+	CHECK_INT(shmb_region_read_string(reader, 20, text, sizeof(text)), 5);
+	CHECK_STRING(text, "hello");
+	CHECK_INT(shmb_region_read_string(reader, 20, text, 5), SHMB_EOVERFLOW);
+	CHECK_CODE(shmb_region_write_string(region, 60, "long"), SHMB_EBOUNDS);
+	CHECK_OK(shmb_region_write_string(region, 59, "long"));
+	CHECK_INT(shmb_region_read_string(reader, 59, text, sizeof(text)), 4);
+	CHECK_OK(shmb_region_write_u8(region, 63, 'X'));
+	CHECK_INT(shmb_region_read_string(reader, 59, text, sizeof(text)), SHMB_EBOUNDS);
+	shmb_region_free(reader);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+CASE(F24_views_are_checked_and_stay_while_the_region_shrinks, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create_with_capacity(client, MIB, MIB);
+	struct shmb_view view, none;
+	size_t i;
+
+	CHECK_OK(shmb_region_view(region, 4096, MIB - 4096, 4096, SHMB_READ | SHMB_WRITE, &view));
+	CHECK_CODE(shmb_region_view(region, 4096, MIB, 0, SHMB_READ, &none), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_view(region, 100, 8, 8, SHMB_READ, &none), SHMB_EALIGN);
+	CHECK_INT(last(region).alignment, 8);
+	CHECK_CODE(shmb_region_view(region, 0, 8, 3, SHMB_READ, &none), SHMB_EINVAL);
+	memset(view.data, 0x77, view.length);
+	CHECK_OK(shmb_region_resize(region, 8192));
+	for (i = 4096; i < view.length; i++)
+		CHECK_INT(((unsigned char *)view.data)[i], 0);
+	CHECK_INT(((unsigned char *)view.data)[0], 0x77);
+	((unsigned char *)view.data)[MIB / 2] = 9; /* discarded by the growth, no fault */
+	CHECK_OK(shmb_region_resize(region, MIB));
+	CHECK_INT(((unsigned char *)view.data)[MIB / 2], 0);
+	shmb_view_release(&view);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+CASE(F30_flush_of_memory_succeeds_within_bounds, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", 10000, NULL);
+
+	CHECK_OK(shmb_region_flush(region, 0, 0));
+	CHECK_OK(shmb_region_flush(region, 5000, 5000));
+	CHECK_CODE(shmb_region_flush(region, 5000, 5001), SHMB_EBOUNDS);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+/* ---- F33: resize while others look ---- */
+
+/* Reads every page of the whole capacity again and again, as a careless program does. */
+static void walk_the_mapping(struct broker *broker, void *argument)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = open_region(client, "memory", SHMB_READ);
+	volatile const char *data = shmb_region_data(region);
+	uint64_t capacity = shmb_region_capacity(region), i;
+	struct shmb_region_info info = { .struct_size = sizeof(info) };
+	unsigned round;
+	char byte;
+
+	say(1);
+	for (round = 0; round < 50 || shmb_region_size(region) != 12345; round++) {
+		for (i = 0; i < capacity; i += 4096)
+			byte = data[i];
+		CHECK_OK(shmb_client_ping(client));
+	}
+	(void)byte;
+	CHECK(shmb_region_data(region) == data);
+	CHECK_OK(shmb_region_info(region, &info));
+	CHECK_INT(info.size, 12345);
+	CHECK_CODE(shmb_region_read(region, 12345, &byte, 1), SHMB_EBOUNDS);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+CASE(F33_nobody_faults_while_the_size_changes, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create_with_capacity(client, 8 * MIB, 8 * MIB);
+	struct actor walkers[2];
+	void *data = shmb_region_data(region);
+	unsigned i;
+
+	memset(data, 1, 8 * MIB);
+	for (i = 0; i < 2; i++)
+		walkers[i] = actor_start(broker, &SELF, walk_the_mapping, NULL);
+	for (i = 0; i < 2; i++)
+		actor_hear(&walkers[i]);
+	for (i = 0; i < 200; i++)
+		CHECK_OK(shmb_region_resize(region, i % 2 ? 8 * MIB : 1 + i * 1000));
+	CHECK_OK(shmb_region_resize(region, 12345));
+	CHECK(shmb_region_data(region) == data);
+	for (i = 0; i < 2; i++)
+		actor_end(&walkers[i]);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+static void check_resize(struct broker *broker, enum shmb_backing backing)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region;
+	struct shmb_error error;
+	unsigned char *data, byte;
+	struct stat st;
+	uint64_t i;
+
+	options.capacity = 16 * MIB;
+	options.flags = SHMB_KEEP_FD;
+	options.backing = backing;
+	region = create(client, "memory", 16 * MIB, &options);
+	data = shmb_region_data(region);
+	memset(data, 0xee, 16 * MIB);
+	CHECK_OK(fstat(shmb_region_fd(region), &st));
+	CHECK(st.st_blocks * 512 >= 16 * MIB);
+
+	CHECK_OK(shmb_region_resize(region, MIB + 100));
+	CHECK_INT(shmb_region_size(region), MIB + 100);
+	CHECK_OK(fstat(shmb_region_fd(region), &st));
+	CHECK(st.st_blocks * 512 <= MIB + 2 * 4096); /* given back */
+	CHECK_CODE(shmb_region_read(region, MIB + 100, &byte, 1), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_write(region, MIB + 99, "ab", 2), SHMB_EBOUNDS);
+
+	data[2 * MIB] = 5; /* a late writer through a stale pointer */
+	CHECK_OK(shmb_region_resize(region, 16 * MIB));
+	for (i = 0; i < 16 * MIB; i++)
+		if (data[i] != (i < MIB + 100 ? 0xee : 0))
+			FAIL("byte %llu is %u after growing", (unsigned long long)i, data[i]);
+	CHECK_CODE(shmb_region_resize(region, 0), SHMB_EINVAL);
+	CHECK_CODE(shmb_region_resize(region, 16 * MIB + 1), SHMB_EFBIG);
+	error = last(region);
+	CHECK_CODE(error.code, SHMB_EFBIG);
+	CHECK_INT(error.limit, 16 * MIB);
+	CHECK_INT(shmb_region_size(region), 16 * MIB);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+CASE(F33_shrunk_shm_goes_back_and_grows_as_zeros, PRIVATE)
+{
+	check_resize(broker, SHMB_BACKING_SHM);
+}
+
+CASE(F33_shrunk_memfd_goes_back_and_grows_as_zeros, PRIVATE)
+{
+	check_resize(broker, SHMB_BACKING_MEMFD);
+}
+
+CASE(F33_a_capacity_that_is_no_multiple_of_a_page, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create_with_capacity(client, 1, 5000);
+	uint8_t byte;
+
+	CHECK_INT(shmb_region_capacity(region), 5000);
+	CHECK_OK(shmb_region_resize(region, 5000));
+	CHECK_OK(shmb_region_write_u8(region, 4999, 3));
+	CHECK_OK(shmb_region_resize(region, 4999));
+	CHECK_OK(shmb_region_resize(region, 5000));
+	CHECK_OK(shmb_region_read_u8(region, 4999, &byte));
+	CHECK_INT(byte, 0);
+	CHECK_CODE(shmb_region_resize(region, 5001), SHMB_EFBIG);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+/* ---- F36: threads ---- */
+
+struct shared {
+	struct shmb_client *client;
+	struct shmb_region *region;
+	_Atomic int ready, stop;
+};
+
+static void *copy_all_the_time(void *argument)
+{
+	struct shared *shared = argument;
+	char buffer[4096];
+	int r;
+
+	atomic_fetch_add(&shared->ready, 1);
+	do {
+		r = shmb_region_read(shared->region, 4096, buffer, sizeof(buffer));
+		if (r != 0 && r != SHMB_ECLOSED)
+			return (void *)1;
+	} while (r == 0 || !atomic_load(&shared->stop));
+	return NULL;
+}
+
+static void *copy_through_a_pointer(void *argument)
+{
+	struct shared *shared = argument;
+	volatile const char *data = shmb_region_data(shared->region);
+	int sum = 0;
+
+	atomic_fetch_add(&shared->ready, 1);
+	while (!atomic_load(&shared->stop))
+		sum += data[5000];
+	return sum == -1 ? (void *)1 : NULL;
+}
+
+CASE(F36_a_closed_handle_says_closed_and_never_crashes, PRIVATE)
+{
+	struct shared shared = { .client = connect_to(broker) };
+	struct shmb_error error = { .struct_size = sizeof(error) };
+	struct shmb_region_info info = { .struct_size = sizeof(info) };
+	struct shmb_view view;
+	pthread_t threads[4];
+	void *result;
+	char byte;
+	int i;
+
+	shared.region = create(shared.client, "closing", 64 << 10, NULL);
+	CHECK_OK(shmb_region_view(shared.region, 0, 100, 0, SHMB_READ | SHMB_WRITE, &view));
+	for (i = 0; i < 4; i++)
+		CHECK_OK(pthread_create(&threads[i], NULL,
+					i < 2 ? copy_all_the_time : copy_through_a_pointer,
+					&shared));
+	while (atomic_load(&shared.ready) < 4)
+		CHECK_OK(shmb_client_ping(shared.client));
+	CHECK_OK(shmb_region_close(shared.region));
+	CHECK_CODE(shmb_region_close(shared.region), SHMB_ECLOSED);
+	CHECK_CODE(shmb_region_read(shared.region, 0, &byte, 1), SHMB_ECLOSED);
+	CHECK_CODE(shmb_region_write(shared.region, 0, "x", 1), SHMB_ECLOSED);
+	CHECK_CODE(shmb_region_resize(shared.region, 1), SHMB_ECLOSED);
+	CHECK_CODE(shmb_region_publish(shared.region, 0, 0), SHMB_ECLOSED);
+	CHECK_CODE(shmb_region_wait(shared.region, 0, 0, NULL), SHMB_ECLOSED);
+	CHECK_CODE(shmb_region_info(shared.region, &info), SHMB_ECLOSED);
+	CHECK_CODE(shmb_region_view(shared.region, 0, 1, 0, SHMB_READ, &view), SHMB_ECLOSED);
+	CHECK(!shmb_region_data(shared.region));
+	CHECK_INT(shmb_region_size(shared.region), 0);
+	CHECK_INT(shmb_region_sequence(shared.region), 0);
+	CHECK_OK(shmb_region_last_error(shared.region, &error));
+	atomic_store(&shared.stop, 1);
+	for (i = 0; i < 4; i++) {
+		pthread_join(threads[i], &result);
+		CHECK(!result);
+	}
+	((char *)view.data)[0] = 1; /* goes nowhere, faults nowhere */
+	shmb_view_release(&view);
+	UNTIL(broker, broker_stat(broker, "regions") == 0);
+	shmb_region_free(shared.region);
+	shmb_client_free(shared.client);
+}
+
+struct job {
+	struct shmb_client *client;
+	unsigned number;
+	int failed;
+};
+
+static void *work(void *argument)
+{
+	struct job *job = argument;
+	struct shmb_region *region = NULL;
+	char name[32];
+	uint32_t value;
+	unsigned i;
+
+	for (i = 0; i < 100 && !job->failed; i++) {
+		snprintf(name, sizeof(name), "t/%u/%u", job->number, i);
+		job->failed |= shmb_region_create(job->client, name, 4096, NULL, &region) != 0;
+		if (job->failed)
+			break;
+		job->failed |= shmb_region_write_u32(region, 8, i) != 0;
+		job->failed |= shmb_region_read_u32(region, 8, &value) != 0 || value != i;
+		job->failed |= shmb_client_ping(job->client) != 0;
+		shmb_region_free(region);
+	}
+	return NULL;
+}
+
+CASE(F36_threads_share_one_client, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct job jobs[8];
+	pthread_t threads[8];
+	unsigned i;
+
+	for (i = 0; i < 8; i++) {
+		jobs[i] = (struct job){ client, i, 0 };
+		CHECK_OK(pthread_create(&threads[i], NULL, work, &jobs[i]));
+	}
+	for (i = 0; i < 8; i++) {
+		pthread_join(threads[i], NULL);
+		CHECK(!jobs[i].failed);
+	}
+	shmb_client_free(client);
+	UNTIL(broker, broker_stat(broker, "regions") == 0);
+}
+
+/* Every thread makes a handle of its own on one region, and lets go of it while others read. */
+static void *open_and_free(void *argument)
+{
+	struct job *job = argument;
+	struct shmb_region *region = NULL;
+	char byte;
+	unsigned i;
+
+	for (i = 0; i < 200; i++) {
+		if (shmb_region_open(job->client, "common", SHMB_READ, NULL, &region) != 0 ||
+		    shmb_region_read(region, 0, &byte, 1) != 0 || byte != 'c')
+			job->failed = 1;
+		region = shmb_region_free(region);
+	}
+	return NULL;
+}
+
+CASE(F36_many_readers_of_one_region_in_one_process, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "common", 4096, NULL);
+	struct job jobs[4];
+	pthread_t threads[4];
+	unsigned i;
+
+	CHECK_OK(shmb_region_write(region, 0, "c", 1));
+	for (i = 0; i < 4; i++) {
+		jobs[i] = (struct job){ client, i, 0 };
+		CHECK_OK(pthread_create(&threads[i], NULL, open_and_free, &jobs[i]));
+	}
+	for (i = 0; i < 4; i++) {
+		pthread_join(threads[i], NULL);
+		CHECK(!jobs[i].failed);
+	}
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+/* ---- Fork ---- */
+
+CASE(a_forked_child_is_told_so_and_leaves_the_parent_alone, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", 4096, NULL), *none = NULL;
+	struct shmb_region_info info = { .struct_size = sizeof(info) };
+	int status, bad = 0;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = SYS(fork());
+	if (pid == 0) {
+		bad |= shmb_client_ping(client) != SHMB_EFORKED;
+		bad |= (shmb_region_create(client, "x", 1, NULL, &none) != SHMB_EFORKED) << 1;
+		bad |= (shmb_region_resize(region, 1) != SHMB_EFORKED) << 2;
+		bad |= (shmb_region_close(region) != SHMB_EFORKED) << 3;
+		shmb_region_free(region);
+		shmb_client_free(client);
+		_exit(bad);
+	}
+	CHECK_INT(waitpid(pid, &status, 0), pid);
+	CHECK_INT(WIFEXITED(status) ? WEXITSTATUS(status) : 1000, 0);
+	CHECK_OK(shmb_client_ping(client));
+	CHECK_OK(shmb_region_write_u8(region, 0, 1));
+	CHECK_OK(shmb_region_info(region, &info));
+	CHECK_INT(info.attachments, 1);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+CASE(a_client_keeps_no_descriptor_but_the_connection, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	unsigned before = fd_count(getpid());
+	struct shmb_region *regions[20];
+	char name[16];
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "n/%d", i);
+		regions[i] = create(client, name, 4096, NULL);
+	}
+	CHECK_INT(fd_count(getpid()), before);
+	CHECK_CODE(shmb_region_fd(regions[0]), SHMB_EINVAL);
+	for (i = 0; i < 20; i++)
+		shmb_region_free(regions[i]);
+	shmb_client_free(client);
+	CHECK_INT(fd_count(getpid()), before - 1);
+}
+
+/* VmFlags of the mapping that holds an address: is it left out of core dumps? */
+static bool is_dont_dump(const void *address)
+{
+	unsigned long start, end;
+	char line[512];
+	bool here = false, found = false;
+	FILE *file = fopen("/proc/self/smaps", "re");
+
+	CHECK(file);
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			here = (uintptr_t)address >= start && (uintptr_t)address < end;
+		else if (here && strncmp(line, "VmFlags:", 8) == 0)
+			found = strstr(line, " dd") != NULL;
+	}
+	fclose(file);
+	return found;
+}
+
+CASE(mappings_stay_out_of_core_dumps_unless_asked, PRIVATE)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *quiet = create(client, "quiet", 1 << 20, NULL), *dumped;
+
+	options.flags = SHMB_DUMP;
+	dumped = create(client, "dumped", 1 << 20, &options);
+	CHECK(is_dont_dump(shmb_region_data(quiet)));
+	CHECK(!is_dont_dump(shmb_region_data(dumped)));
+	shmb_region_free(quiet);
+	shmb_region_free(dumped);
+	shmb_client_free(client);
+}
