@@ -56,13 +56,14 @@ static bool check_uid(const char *digits, size_t length, bool whole)
 
 bool wire_name_check(const char *name, size_t length, bool prefix)
 {
-	const char *end = name + length;
+	const char *end;
 	bool first = true;
 
 	if (length > NAME_MAX_BYTES)
 		return false;
-	if (length == 0)
+	if (length == 0) /* @name may be NULL: a field that is absent */
 		return prefix;
+	end = name + length;
 
 	for (;;) {
 		const char *slash = memchr(name, '/', (size_t)(end - name));
