@@ -152,7 +152,7 @@ static void print_publication(const struct cli *cli, struct shmb_region *region,
 static int wait_run(struct cli *cli, const void *parsed, int argc, char **argv)
 {
 	const struct wait_values *values = parsed;
-	struct shmb_publication publication;
+	struct shmb_publication publication = { 0 };
 	struct shmb_region *region;
 	bool removed = false;
 	uint64_t seen;

@@ -402,7 +402,7 @@ static int chown_one(struct cli *cli, const char *name, uint32_t uid, uint32_t g
 
 static int chown_run(struct cli *cli, const void *values, int argc, char **argv)
 {
-	uint32_t uid, gid;
+	uint32_t uid = UINT32_MAX, gid = UINT32_MAX;
 	int status = parse_owner(cli, argv[0], &uid, &gid);
 
 	if (status == CLI_OK)

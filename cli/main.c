@@ -94,7 +94,7 @@ static int run_command(struct cli *cli, int argc, char **argv)
 {
 	const struct cli_command *command = cli->command;
 	void *values = calloc(1, command->values_size + 1);
-	int status, operands;
+	int status, operands = 0;
 
 	if (values == NULL || !make_lists(command, values, argc))
 		status = cli_fail_errno(cli, NULL, ENOMEM);

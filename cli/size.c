@@ -194,10 +194,10 @@ const char *size_format(uint64_t bytes, char buffer[SIZE_TEXT])
 		return buffer;
 	}
 	/* not 1024: 1023.95K would be printed as 1024.0K */
-	while (value >= 1023.95 && unit + 1 < (int)strlen(size_suffixes)) {
+	do {
 		value /= 1024;
 		unit++;
-	}
+	} while (value >= 1023.95 && unit + 1 < (int)strlen(size_suffixes));
 	snprintf(buffer, SIZE_TEXT, "%.1f%c", value, size_suffixes[unit]);
 	return buffer;
 }

@@ -90,6 +90,7 @@ void output_flush(struct shmb_client *client)
 	if (TAILQ_EMPTY(&client->output))
 		return;
 	while ((output = TAILQ_FIRST(&client->output))) {
+		// NOLINTNEXTLINE(clang-analyzer-unix.Malloc) it does not see through TAILQ_REMOVE
 		if (!send_now(client, output->data, output->length))
 			return;
 		if (client->gone) /* the queue has been cleared */

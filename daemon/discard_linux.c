@@ -39,10 +39,9 @@ struct discard_child {
 static bool queue_is_harmless(int socket)
 {
 	char byte;
-	int result;
 
 	shutdown(socket, SHUT_RD);
-	while ((result = packet_peek_fds(socket)) == 0)
+	while (packet_peek_fds(socket) == 0)
 		if (recv(socket, &byte, 1, MSG_DONTWAIT | MSG_TRUNC) <= 0)
 			return true;
 	return false;

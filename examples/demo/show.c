@@ -10,7 +10,7 @@
 
 static void hex(const unsigned char *digest, char *text)
 {
-	for (int i = 0; i < DEMO_DIGEST_BYTES; i++)
+	for (size_t i = 0; i < DEMO_DIGEST_BYTES; i++)
 		(void)snprintf(text + 2 * i, 3, "%02x", digest[i]);
 }
 
