@@ -21,7 +21,7 @@ help:
 	@echo 'make install     library, headers, daemon, command, units, manual  [PREFIX=/usr/local DESTDIR=]'
 	@echo 'make lint        layers, exports, format, documents'
 	@echo 'make format      lay out every C file as .clang-format says'
-	@echo 'make tidy        clang-tidy and cppcheck (minutes)'
+	@echo 'make tidy        clang-tidy, its analyzer included'
 	@echo 'make fuzz        run each fuzzer                                             [FUZZ_SECONDS=60]'
 	@echo 'make coverage    run the tests with gcov and print the share of lines they reach'
 	@echo 'make deps        install the missing Debian packages, nothing else'
