@@ -11,8 +11,8 @@
  * @timeout_ns: nanoseconds, at least 0; there is no sleep without a limit (see design: every sleep
  * re-checks)
  *
- * Return: 0 (woken, or spuriously, or the word differs: look again), -ETIMEDOUT, or another negative errno (-EFAULT:
- * the memory behind @word is gone).
+ * Return: 0 (woken, or spuriously, or the word differs: look again), -ETIMEDOUT, or another
+ * negative errno (-EFAULT: the memory behind @word is gone).
  */
 int futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_ns);
 

@@ -80,10 +80,10 @@ static bool take_sleepers(struct layout_publish *page, uint64_t sequence)
  * writing it, or died there, or a later one was faster), do without: readers then take the whole
  * region.
  *
- * Orders, as in a seqlock. The exchange acquires the stamp of the slot's last user (release), so that
- * its stores come before ours; on failure nothing is taken over (relaxed). A reader that sees one of
- * our two stores (release, read with acquire) also sees our stamp marked WRITING, or a later one,
- * when it looks at the stamp again, and rejects what it has. A reader that sees our last stamp
+ * Orders, as in a seqlock. The exchange acquires the stamp of the slot's last user (release), so
+ * that its stores come before ours; on failure nothing is taken over (relaxed). A reader that sees
+ * one of our two stores (release, read with acquire) also sees our stamp marked WRITING, or a later
+ * one, when it looks at the stamp again, and rejects what it has. A reader that sees our last stamp
  * (release, read with acquire) sees both stores.
  */
 static void leave_range(struct layout_publish *page, uint64_t sequence, uint64_t offset,
