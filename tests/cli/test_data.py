@@ -197,18 +197,22 @@ class Progress(DataCase):
 
 		The delay is what makes a transfer long here; nothing waits for it to be over.
 		"""
-		master, slave = pty.openpty()
+		terminal, slave = pty.openpty()
 		tty.setraw(slave)
 		process = subprocess.Popen(["/bin/sh", "-c", f'for i in $(seq {pieces}); do echo x; sleep {delay}; done | '
 					    '"$0" "$@"', SHMBCTL, "write", *options, "n"], env=self.broker.env, stderr=slave)
 		os.close(slave)
+		seen = b""
+		while True:  # to the end: what a terminal was given arrives a moment after the writer has ended
+			try:
+				piece = os.read(terminal, 65536)
+			except OSError:  # how a terminal says end-of-file
+				break
+			if not piece:
+				break
+			seen += piece
+		os.close(terminal)
 		self.assertEqual(process.wait(common.LIMIT), 0)
-		os.set_blocking(master, False)
-		try:
-			seen = os.read(master, 65536)
-		except OSError:
-			seen = b""
-		os.close(master)
 		return seen
 
 	def test_long(self):
