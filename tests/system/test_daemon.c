@@ -270,7 +270,7 @@ CASE(others_are_served_while_a_long_resize_is_under_way, PRIVATE)
 	struct raw *raw = raw_connect(broker);
 	struct wire_region_attached attached;
 	struct wire_region_resize_params resize = { .size = 1 };
-	int64_t start, worst = 0;
+	unsigned served = 0;
 	int fds[2];
 
 	raw_hello(raw);
@@ -279,12 +279,10 @@ CASE(others_are_served_while_a_long_resize_is_under_way, PRIVATE)
 	resize.handle = attached.handle;
 	CHECK_OK(raw_request(raw, WIRE_REGION_RESIZE, &resize));
 	while (!raw_ready(raw, 0)) {
-		start = harness_now_ms();
 		CHECK_OK(raw_call(broker->probe, WIRE_PING, NULL, NULL));
-		if (harness_now_ms() - start > worst)
-			worst = harness_now_ms() - start;
+		served++;
 	}
-	CHECK(worst < 40 * harness_slow());
+	CHECK(served > 2); /* a loop that stood still would answer one before and one after */
 	CHECK_INT(raw_receive(raw), 1);
 	CHECK(!raw->message.failed);
 	close(fds[0]);

@@ -192,24 +192,20 @@ CASE(a_condemned_peer_of_an_old_kernel, SYSTEM, .faults = true)
 
 /* ---- Slow ---- */
 
-/* Asks and asks and reads nothing, until the daemon takes no more. */
+/* Asks and asks and reads nothing, whenever there is room again, until the daemon has had enough.
+ */
 static void ask_and_do_not_read(struct broker *broker, void *argument)
 {
 	struct raw *raw = raw_connect(broker);
-	struct pollfd poll_fd;
-	unsigned sent = 0;
+	struct pollfd poll_fd = { .fd = raw->socket, .events = POLLOUT | POLLRDHUP };
 	int r;
 
 	raw_hello(raw);
-	do {
+	while (poll(&poll_fd, 1, 20000) == 1 && !(poll_fd.revents & POLLRDHUP)) {
 		r = raw_request(raw, WIRE_STATS, NULL);
-		sent += r == 0;
-	} while (r == 0 && sent < 1000000);
-	CHECK(r == -EAGAIN || r == -EPIPE || r == -ECONNRESET);
-	say(sent);
-	poll_fd = (struct pollfd){ .fd = raw->socket, .events = POLLRDHUP };
-	CHECK(poll(&poll_fd, 1, 20000) == 1);
-	say(1);
+		CHECK(r == 0 || r == -EAGAIN || r == -EPIPE || r == -ECONNRESET);
+	}
+	CHECK(poll_fd.revents & POLLRDHUP);
 	raw_free(raw);
 }
 
@@ -220,7 +216,6 @@ CASE(a_client_that_does_not_read_is_dropped_alone, SYSTEM,
 	struct shmb_client *client = connect_to(broker);
 	int64_t worst = 0, start;
 
-	CHECK(actor_hear(&slow) > 0);
 	while (broker_stat(broker, "dropped_total") == 0) {
 		start = harness_now_ms();
 		CHECK_OK(shmb_client_ping(client));
@@ -228,7 +223,6 @@ CASE(a_client_that_does_not_read_is_dropped_alone, SYSTEM,
 			worst = harness_now_ms() - start;
 		broker_turn(broker);
 	}
-	actor_hear(&slow);
 	actor_end(&slow);
 	CHECK(worst < 100 * harness_slow()); /* the others never noticed */
 	CHECK_OK(shmb_client_ping(client));
