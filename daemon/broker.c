@@ -143,6 +143,7 @@ void broker_stop(struct broker *broker)
 		region_unlink(broker, region);
 	region_batch_end(broker);
 	segment_forget_others(&broker->segments, 0);
+	discard_stop(&broker->discard);
 	uv_close((uv_handle_t *)&broker->blocked_tick, NULL);
 }
 

@@ -33,4 +33,7 @@ bool discard_trusts(int socket);
  */
 void discard_socket(struct discard *discard, int socket, bool trusted, struct account *account);
 
+/* discard_stop() - wait no longer for throwaway processes: they end by themselves, or hang alone */
+void discard_stop(struct discard *discard);
+
 #endif

@@ -23,6 +23,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83 /* Linux 6.16; the same on every architecture that uses asm-generic */
@@ -33,6 +34,7 @@ struct discard_child {
 	int pidfd;
 	struct discard *discard;
 	struct account *account;
+	struct discard_child *previous, *next;
 };
 
 /* With the sending side shut nothing can be added; what holds no descriptors is read away. */
@@ -59,16 +61,28 @@ static void on_child_closed(uv_handle_t *handle)
 	free(handle->data);
 }
 
+static void forget_child(struct discard_child *child)
+{
+	child->discard->n_children--;
+	DL_DELETE2(child->discard->children, child, previous, next);
+	uv_close((uv_handle_t *)&child->watch, on_child_closed);
+	close(child->pidfd);
+	settle(child->account);
+}
+
 static void on_child_ended(uv_poll_t *watch, int status, int events)
 {
 	struct discard_child *child = watch->data;
 	siginfo_t info;
 
 	waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG);
-	child->discard->n_children--;
-	uv_close((uv_handle_t *)watch, on_child_closed);
-	close(child->pidfd);
-	settle(child->account);
+	forget_child(child);
+}
+
+void discard_stop(struct discard *discard)
+{
+	while (discard->children)
+		forget_child(discard->children);
 }
 
 /* Runs in the child: async-signal-safe calls only. */
@@ -122,6 +136,7 @@ static bool watch_child(struct discard *discard, pid_t pid, struct account *acco
 	uv_unref((uv_handle_t *)&child->watch);
 	uv_poll_start(&child->watch, UV_READABLE, on_child_ended);
 	discard->n_children++;
+	DL_APPEND2(discard->children, child, previous, next);
 	return true;
 }
 
