@@ -407,6 +407,16 @@ static void accept_peer(struct fake *fake)
 	MUST(peer < 0);
 }
 
+static bool is_paused(struct fake *fake)
+{
+	bool paused;
+
+	pthread_mutex_lock(&fake->mutex);
+	paused = fake->paused;
+	pthread_mutex_unlock(&fake->mutex);
+	return paused;
+}
+
 static void *run(void *argument)
 {
 	struct fake *fake = argument;
@@ -416,11 +426,10 @@ static void *run(void *argument)
 			{ .fd = fake->stop[0], .events = POLLIN },
 			{ .fd = fake->listener, .events = POLLIN },
 		};
-		bool paused;
+		bool paused = is_paused(fake);
 		char byte;
 
 		pthread_mutex_lock(&fake->mutex);
-		paused = fake->paused;
 		for (int i = 0; i < FAKE_PEERS; i++)
 			fds[i + 2] = (struct pollfd){ .fd = paused ? -1 : fake->peers[i],
 						      .events = POLLIN };
@@ -432,7 +441,7 @@ static void *run(void *argument)
 		if (fds[1].revents)
 			accept_peer(fake);
 		for (int i = 0; i < FAKE_PEERS; i++)
-			if (fds[i + 2].revents)
+			if (fds[i + 2].revents && !is_paused(fake))
 				serve(fake, &fake->peers[i]);
 	}
 }
