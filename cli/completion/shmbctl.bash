@@ -10,6 +10,26 @@ _shmbctl_names() {
 	done
 }
 
+# What _init_completion does, where there is none: puts --option=value together again, which bash takes apart at the =.
+_shmbctl_words() {
+	local i word glue=""
+	words=()
+	for ((i = 0; i <= COMP_CWORD; i++)); do
+		word=${COMP_WORDS[i]}
+		if [[ $word == "=" && ${words[-1]} == --* ]]; then
+			words[-1]+="=" glue=1
+		elif [[ -n $glue ]]; then
+			words[-1]+=$word glue=""
+		else
+			words+=("$word")
+		fi
+	done
+	cword=$((${#words[@]} - 1)) cur=${words[-1]} prev=${words[cword - 1]}
+	if [[ $cur == --*=* ]]; then
+		prev=${cur%%=*} cur=${cur#*=}
+	fi
+}
+
 _shmbctl() {
 	local cur prev words cword split
 	local commands="create resize rm chmod chown ls stat stats ping read write dump publish wait watch run help"
@@ -20,7 +40,7 @@ _shmbctl() {
 	if declare -F _init_completion >/dev/null; then
 		_init_completion -s -n : || return
 	else
-		cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words=("${COMP_WORDS[@]}") cword=$COMP_CWORD
+		_shmbctl_words
 	fi
 
 	# What stands before the cursor: the broker, the command, and how many operands.
@@ -28,7 +48,6 @@ _shmbctl() {
 		case ${words[i]} in
 		--address=*) address=("${words[i]}") ;;
 		-a | --address)
-			[[ ${words[i + 1]} == "=" ]] && ((i++))
 			address=("--address=${words[i + 1]}")
 			((i++))
 			;;

@@ -173,6 +173,8 @@ printf '%s\n' "${COMPREPLY[@]}"
 		self.assertEqual(set(COMMANDS) - set(self.complete("")), set())
 		self.assertEqual(self.complete("create", "--ca"), ["--capacity="])
 		self.assertEqual(self.complete("create", "--backing", ""), ["shm", "memfd"])
+		self.assertEqual(self.complete("create", "--backing", "=", "me"), ["memfd"])
+		self.assertEqual(self.complete("create", "--backing", "="), ["shm", "memfd"])
 		self.assertEqual(self.complete("help", "sta"), ["stat", "stats"])
 
 	def test_names(self):
