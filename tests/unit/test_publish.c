@@ -323,6 +323,40 @@ static void no_publish_is_lost_and_no_range_torn(void **state)
 	assert_int_equal(layout_publish_sequence(view), atomic_load(&storm.published));
 }
 
+/* Every publish into one and the same slot, as fast as it goes. */
+static void *overwrite_one_slot(void *userdata)
+{
+	struct storm *storm = userdata;
+	struct layout_publish *page = storm->pages->page;
+
+	for (uint64_t i = 1; !atomic_load(&storm->over); i++) {
+		atomic_store(&page->sequence, i * LAYOUT_PUBLISH_RANGES - 1);
+		layout_publish(page, i, length_for(i));
+	}
+	return NULL;
+}
+
+static void a_range_overwritten_while_it_is_read_is_not_used(void **state)
+{
+	enum { TRIES = 3000000 };
+	struct storm storm = { .pages = *state };
+	const struct layout_publish *view = storm.pages->view;
+	uint64_t torn = 0, offset, length;
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, overwrite_one_slot, &storm), 0);
+	for (int i = 0; i < TRIES; i++) {
+		uint64_t now = layout_publish_sequence(view);
+		if (now == 0 || now % LAYOUT_PUBLISH_RANGES != 0)
+			continue;
+		if (layout_publish_range(view, now - 1, now, &offset, &length))
+			torn += length != length_for(offset);
+	}
+	atomic_store(&storm.over, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(torn, 0);
+}
+
 /* Several take turns on one page, and each sleeps until its turn has come. */
 struct turns {
 	struct pages *pages;
@@ -416,6 +450,7 @@ int main(void)
 		WITH_PAGES(a_publisher_that_died_costs_its_slot_alone),
 		WITH_PAGES(a_futex_sleeps_only_on_the_expected_word),
 		WITH_PAGES(no_publish_is_lost_and_no_range_torn),
+		WITH_PAGES(a_range_overwritten_while_it_is_read_is_not_used),
 		WITH_PAGES(no_sleeping_writer_is_forgotten),
 		WITH_PAGES(no_sleeping_reader_is_forgotten),
 	};

@@ -436,6 +436,7 @@ static void no_part_of_a_message_is_one(void **state)
 		for (unsigned byte = 0; byte < 256; byte++) {
 			longer[buffer.length] = (uint8_t)byte;
 			assert_int_equal(decode(longer, buffer.length + 1), SHMB_EPROTO);
+			assert_false(wire_check(longer, buffer.length + 1));
 		}
 	}
 }
