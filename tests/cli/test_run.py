@@ -245,9 +245,10 @@ class Signals(RunCase):
 		for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
 			with self.subTest(number.name):
 				process = self.start(f"""
-signal.signal({int(number)}, lambda *_: sys.exit(9))
+signal.pthread_sigmask(signal.SIG_BLOCK, [{int(number)}])  # a handler could run just before a read() that then blocks
 tell()
-sys.stdin.read()
+signal.sigwait([{int(number)}])
+sys.exit(9)
 """)
 				told = self.told(process)
 				process.send_signal(number)
