@@ -24,6 +24,7 @@ struct exchange {
 	struct shmb_client *client;
 	int socket; /* to the bare server */
 	size_t request_length;
+	size_t close_length; /* of what tells the server that the mappings are gone; 0: nothing */
 };
 
 /* ---- Ours ---- */
@@ -105,6 +106,8 @@ static int run_bare_attach(void *context, uint64_t count, double *ret_ns)
 		r = map_touch_unmap(fds[0], ATTACH_BYTES);
 		if (r >= 0)
 			r = map_touch_unmap(fds[1], PAGE_BYTES);
+		if (r >= 0 && exchange->close_length > 0)
+			r = server_tell(exchange->socket, exchange->close_length);
 		if (r < 0)
 			return r;
 	}
@@ -125,6 +128,16 @@ static int ping_lengths(size_t *ret_request, size_t *ret_reply)
 	*ret_request = buffer.length;
 	r = wire_encode_result(&buffer, MSGID, WIRE_PING, &nothing, 0);
 	*ret_reply = buffer.length;
+	return r;
+}
+
+static int close_length(size_t *ret_length)
+{
+	const struct wire_region_handle params = { .handle = MSGID };
+	static struct wire_buffer buffer;
+	int r = wire_encode_notification(&buffer, WIRE_REGION_CLOSE, &params);
+
+	*ret_length = buffer.length;
 	return r;
 }
 
@@ -250,13 +263,16 @@ static int compare_at(const struct bench *bench, enum bench_placement placement,
 }
 
 static int measure_attach_of(const struct bench *bench, enum bench_placement placement,
-			     enum shmb_backing backing, struct bench_result *ret_result)
+			     enum shmb_backing backing, bool told, struct bench_result *ret_result)
 {
 	const struct subject subject = { run_attach, run_bare_attach, backing };
 	struct server_plan plan = { .n_fds = 2 };
 	struct exchange exchange = { 0 };
 	int r = open_lengths(&exchange.request_length, &plan.reply_length);
 
+	if (r >= 0 && told)
+		r = close_length(&exchange.close_length);
+	plan.quiet_length = exchange.close_length;
 	if (r >= 0)
 		r = make_segments(bench, backing, plan.fds);
 	return r < 0 ? r : compare_at(bench, placement, &subject, &plan, &exchange, ret_result);
@@ -265,13 +281,19 @@ static int measure_attach_of(const struct bench *bench, enum bench_placement pla
 static int measure_attach(const struct bench *bench, const struct bench_figure *figure,
 			  enum bench_placement placement, struct bench_result *ret_result)
 {
-	return measure_attach_of(bench, placement, SHMB_BACKING_SHM, ret_result);
+	return measure_attach_of(bench, placement, SHMB_BACKING_SHM, false, ret_result);
+}
+
+static int measure_attach_told(const struct bench *bench, const struct bench_figure *figure,
+			       enum bench_placement placement, struct bench_result *ret_result)
+{
+	return measure_attach_of(bench, placement, SHMB_BACKING_SHM, true, ret_result);
 }
 
 static int measure_attach_memfd(const struct bench *bench, const struct bench_figure *figure,
 				enum bench_placement placement, struct bench_result *ret_result)
 {
-	return measure_attach_of(bench, placement, SHMB_BACKING_MEMFD, ret_result);
+	return measure_attach_of(bench, placement, SHMB_BACKING_MEMFD, false, ret_result);
 }
 
 static int measure_rtt(const struct bench *bench, const struct bench_figure *figure,
@@ -292,9 +314,14 @@ const struct bench_figure bench_broker_figures[] = {
 	  .placed = true,
 	  .aim_ratio = 1.4,
 	  .measure = measure_attach },
+	{ .name = "attach_told",
+	  .unit = "us",
+	  .floor = "the same, and the server is told of each close, as the broker is",
+	  .placed = true,
+	  .measure = measure_attach_told },
 	{ .name = "attach_memfd",
 	  .unit = "us",
-	  .floor = "the same with memfds",
+	  .floor = "bare epoll server passing two fds, same mappings (memfd)",
 	  .placed = true,
 	  .aim_ratio = 1.4,
 	  .measure = measure_attach_memfd },

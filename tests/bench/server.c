@@ -51,7 +51,8 @@ static int send_packet(int socket, size_t length, const int *fds, unsigned n_fds
 	return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-static int receive_packet(int socket, unsigned n_fds, int *ret_fds)
+/* Return: the packet's length, or a negative error. */
+static ssize_t receive_packet(int socket, unsigned n_fds, int *ret_fds)
 {
 	struct iovec vector = { .iov_base = packet, .iov_len = sizeof(packet) };
 	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
@@ -72,7 +73,7 @@ static int receive_packet(int socket, unsigned n_fds, int *ret_fds)
 			return SHMB_EPROTO;
 		memcpy(ret_fds, CMSG_DATA(header), n_fds * sizeof(int));
 	}
-	return 0;
+	return length;
 }
 
 static void serve_new(int epoll, int listener)
@@ -93,11 +94,11 @@ static void serve_new(int epoll, int listener)
 
 static void serve_request(struct connection *connection, const struct server_plan *plan)
 {
-	int r = receive_packet(connection->fd, 0, NULL);
+	ssize_t r = receive_packet(connection->fd, 0, NULL);
 
-	if (r == 0)
+	if (r > 0 && (size_t)r != plan->quiet_length)
 		r = send_packet(connection->fd, plan->reply_length, plan->fds, plan->n_fds);
-	if (r == 0)
+	if (r >= 0)
 		return;
 	(void)close(connection->fd);
 	free(connection);
@@ -161,7 +162,14 @@ int server_connect(const char *path)
 
 int server_ask(int socket, size_t request_length, unsigned n_fds, int *ret_fds)
 {
-	int r = send_packet(socket, request_length, NULL, 0);
+	ssize_t r = send_packet(socket, request_length, NULL, 0);
 
-	return r < 0 ? r : receive_packet(socket, n_fds, ret_fds);
+	if (r >= 0)
+		r = receive_packet(socket, n_fds, ret_fds);
+	return r < 0 ? (int)r : 0;
+}
+
+int server_tell(int socket, size_t length)
+{
+	return send_packet(socket, length, NULL, 0);
 }

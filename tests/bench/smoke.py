@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-TWO_PROCESSES = ["attach", "attach_memfd", "rtt", "handoff_sleeping"]
+TWO_PROCESSES = ["attach", "attach_told", "attach_memfd", "rtt", "handoff_sleeping"]
 HOT = ["handoff_64", "handoff_4k", "handoff_1m", "handoff_64m"]
 OTHERS = ["read_4k", "read_64k", "read_1m", "read_64m", "write_4k", "write_64k", "write_1m", "write_64m", "read_u32",
           "regions_100k", "open_at_100k", "clients_5k"]
