@@ -127,7 +127,7 @@ class List(BrokerCase):
 		self.assertEqual(lines[0].split(), ["MODE", "OWNER", "SIZE", "ATTACHED", "NAME"])
 		self.assertRegex(lines[1], r"^0640 rw-r-----  \S+ +1\.5K +0  a$")
 		self.assertRegex(lines[4], r"^0700 rwl------  \S+ +1023 +0  sparse$")
-		self.assertEqual({line.index(line.split()[-1]) for line in lines}, {lines[0].index("NAME")})
+		self.assertEqual({line.rindex(line.split()[-1]) for line in lines}, {lines[0].index("NAME")})
 		lines = self.ok("ls", "-l", "sparse").splitlines()
 		self.assertEqual(lines[0].split(), ["MODE", "OWNER", "GROUP", "SIZE", "CAPACITY", "ATTACHED", "PUBLISHED",
 						    "BACKING", "LIFETIME", "CREATED", "NAME"])
