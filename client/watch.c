@@ -236,16 +236,20 @@ static void give_up(struct shmb_region *region, uint64_t serial)
 static int arm(struct shmb_region *region, const struct watch *wanted, struct call *call)
 {
 	struct shmb_client *client = region->client;
-	struct wire_region_watch_params params;
+	struct wire_region_watch_params params = { .types = 0 };
 	struct shmb_error error = { .code = 0 };
 	uint64_t serial = 0;
 
 	pthread_mutex_lock(&client->mutex);
 	error.code = begin(region, wanted, &serial, &params);
+	if (error.code == 0 && params.types == 0) { /* the end of the connection shows by itself */
+		disarm(region);
+		watch_armed(region);
+	}
 	pthread_mutex_unlock(&client->mutex);
-	if (error.code < 0) {
+	if (error.code < 0 || params.types == 0) {
 		call_free(call);
-		return region_refuse(region, error.code, NULL);
+		return error.code < 0 ? region_refuse(region, error.code, NULL) : 0;
 	}
 	call->watching = region;
 	error.code = call_run(client, call, &params);
