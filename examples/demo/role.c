@@ -93,6 +93,7 @@ static int receiver_main(const char *number, const char *access, const char *siz
 int role_main(int argc, char **argv)
 {
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(void)prctl(PR_SET_NAME, argc > 2 ? argv[2] : "demo"); /* ps would say "exe" */
 	if (argc == 5 && strcmp(argv[2], "publisher") == 0)
 		return publisher_main(argv[3], argv[4]);
 	if (argc == 6 && strcmp(argv[2], "receiver") == 0)
