@@ -143,7 +143,7 @@ static int poll_socket(struct shmb_client *client, short events, int64_t deadlin
 	return result > 0 ? poll_fd.revents : 0;
 }
 
-static void read_for_all(struct shmb_client *client, int64_t deadline)
+static void poll_for_all(struct shmb_client *client, int64_t deadline)
 {
 	short events = TAILQ_EMPTY(&client->output) ? POLLIN : POLLIN | POLLOUT;
 	int seen;
@@ -155,6 +155,15 @@ static void read_for_all(struct shmb_client *client, int64_t deadline)
 		output_flush(client);
 	if (seen & ~POLLOUT)
 		receive_packets(client, 1);
+}
+
+static void read_for_all(struct shmb_client *client, int64_t deadline)
+{
+	/* Most often there is nothing to wait for but the answer, and all the time for it. */
+	if (TAILQ_EMPTY(&client->output) && clock_poll_ms(deadline) >= client->wait_limit_ms)
+		receive_wait(client);
+	else
+		poll_for_all(client, deadline);
 }
 
 static void sleep_until_woken(struct shmb_client *client, int64_t deadline)

@@ -7,6 +7,7 @@
 #include "client.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -112,6 +113,7 @@ static int client_new(const struct shmb_client_options *options, struct shmb_cli
 	client->refs = 1;
 	client->max_requests = REQUESTS_MAX;
 	client->timeout_ms = options->timeout_ms;
+	client->wait_limit_ms = INT_MAX;
 	client->spin_ns =
 		options->spin_us < 0 ? publish_spin_default() : (int64_t)options->spin_us * 1000;
 	TAILQ_INIT(&client->output);
@@ -173,6 +175,19 @@ static int greet(struct shmb_client *client, const char *name)
 	return result;
 }
 
+/*
+ * A thread that is about to wait has compared the limit with its own deadline, so it must not be
+ * raised under it. Where it is too low (or could not be set) the waiting goes on with poll(2).
+ */
+static void limit_wait(struct shmb_client *client, int timeout_ms)
+{
+	pthread_mutex_lock(&client->mutex);
+	if (timeout_ms < client->wait_limit_ms &&
+	    packet_limit_wait(client->socket, timeout_ms) == 0)
+		client->wait_limit_ms = timeout_ms;
+	pthread_mutex_unlock(&client->mutex);
+}
+
 /* What connecting took is no longer there for the greeting, so that both are within the timeout. */
 static int connect_and_greet(struct shmb_client *client, const char *path, const char *name)
 {
@@ -186,6 +201,7 @@ static int connect_and_greet(struct shmb_client *client, const char *path, const
 		return SHMB_ETIMEDOUT;
 	result = greet(client, name);
 	client->timeout_ms = timeout_ms;
+	limit_wait(client, timeout_ms);
 	return result;
 }
 
@@ -249,6 +265,7 @@ int shmb_client_set_timeout(struct shmb_client *client, int timeout_ms)
 	if (timeout_ms < 1)
 		return error_note(&client->error, SHMB_EINVAL, "timeout_ms");
 	atomic_store(&client->timeout_ms, timeout_ms);
+	limit_wait(client, timeout_ms);
 	return 0;
 }
 

@@ -103,6 +103,7 @@ struct shmb_client {
 	uint32_t generation; /* see fork.h */
 	_Atomic unsigned refs;
 	_Atomic int timeout_ms;
+	int wait_limit_ms; /* of receiving on the socket; only ever lowered, see client.c */
 	_Atomic bool gone; /* the connection is unusable; never reset */
 	int64_t spin_ns;   /* most that a wait may spin */
 	struct error_slot error;
@@ -285,6 +286,9 @@ void call_answered(struct shmb_client *client, const struct wire_incoming *messa
 
 /* receive_packets() - take up to @most packets that have arrived. Return: how many. */
 unsigned receive_packets(struct shmb_client *client, unsigned most);
+
+/* receive_wait() - wait for one packet without the mutex, for at most wait_limit_ms, and take it */
+void receive_wait(struct shmb_client *client);
 
 /* receive_disconnect() - the connection has ended, or is ended by us: code and what tell why */
 void receive_disconnect(struct shmb_client *client, int code, const char *what);

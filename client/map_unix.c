@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -62,12 +63,26 @@ int map_segment(int fd, uint64_t bytes, bool writable, bool dump, struct mapping
 	return 0;
 }
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ 1
+#endif
+#endif
+
+/* ThreadSanitizer takes the C function for a write to the whole range. That threads may be using it
+ * is the point. */
+#ifdef __SANITIZE_THREAD__
+#define replace_mapping(...) syscall(SYS_mmap, __VA_ARGS__)
+#else
+#define replace_mapping(...) mmap(__VA_ARGS__)
+#endif
+
 void map_detach(struct mapping *mapping)
 {
 	int protection = PROT_READ | (mapping->writable ? PROT_WRITE : 0);
 
-	(void)mmap(mapping->data, mapping->length, protection,
-		   MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	(void)replace_mapping(mapping->data, mapping->length, protection,
+			      MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 
 void map_release(struct mapping *mapping)

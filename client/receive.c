@@ -74,32 +74,64 @@ static void take_packet(struct shmb_client *client, struct packet *packet)
 	packet_close_fds(packet);
 }
 
+/* Return: 1 if a packet was taken, 0 if it is worth looking again, -1 if there is nothing. */
+static int take_received(struct shmb_client *client, int result, struct packet *packet,
+			 bool *was_reset)
+{
+	if (result == -EAGAIN || result == -ENOMEM || result == -ENOBUFS)
+		return -1;
+	if (result == -ECONNRESET && !*was_reset) {
+		/* Told once, and before what the broker sent last: its goodbye. */
+		*was_reset = true;
+		return 0;
+	}
+	if (result == 1) {
+		take_packet(client, packet);
+		return 1;
+	}
+	receive_disconnect(client, result == -EMSGSIZE ? SHMB_EPROTO : SHMB_EDISCONNECTED, "");
+	return -1;
+}
+
+static int receive(struct shmb_client *client, struct packet *packet)
+{
+	return packet_receive(client->socket, client->input, sizeof(client->input), packet);
+}
+
 unsigned receive_packets(struct shmb_client *client, unsigned most)
 {
-	bool reset = false;
+	bool was_reset = false;
 	unsigned n = 0;
 
 	while (n < most && !client->gone) {
 		struct packet packet;
-		int result = packet_receive(client->socket, client->input, sizeof(client->input),
-					    &packet);
+		int taken = take_received(client, receive(client, &packet), &packet, &was_reset);
 
-		if (result == -EAGAIN || result == -ENOMEM || result == -ENOBUFS)
+		if (taken < 0)
 			break;
-		if (result == -ECONNRESET && !reset) {
-			/* Told once, and before what the broker sent last: its goodbye. */
-			reset = true;
-			continue;
-		}
-		if (result == 1) {
-			take_packet(client, &packet);
-			n++;
-		} else {
-			receive_disconnect(
-				client, result == -EMSGSIZE ? SHMB_EPROTO : SHMB_EDISCONNECTED, "");
-		}
+		n += (unsigned)taken;
 	}
 	return n;
+}
+
+void receive_wait(struct shmb_client *client)
+{
+	bool was_reset = false;
+	struct packet packet;
+	int result;
+
+	client->reading = true;
+	pthread_mutex_unlock(&client->mutex);
+	result = packet_receive_wait(client->socket, client->input, sizeof(client->input), &packet);
+	pthread_mutex_lock(&client->mutex);
+	client->reading = false;
+	if (client->gone) {
+		if (result == 1)
+			packet_close_fds(&packet);
+		return;
+	}
+	if (take_received(client, result, &packet, &was_reset) == 0)
+		receive_packets(client, 1);
 }
 
 void receive_disconnect(struct shmb_client *client, int code, const char *what)

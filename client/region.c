@@ -81,7 +81,8 @@ static int map_region(struct shmb_region *region, const struct call *call)
 	result = map_segment(call->fds[0], region->capacity, writable, dump, &region->data_mapping);
 	if (result < 0)
 		return result;
-	result = map_segment(call->fds[1], LAYOUT_PUBLISH_BYTES, writable, dump,
+	/* One page, worth having in a core dump. */
+	result = map_segment(call->fds[1], LAYOUT_PUBLISH_BYTES, writable, true,
 			     &region->page_mapping);
 	if (result < 0)
 		return result;
@@ -427,20 +428,30 @@ static void leave(struct shmb_region *region)
 	pthread_mutex_unlock(&client->mutex);
 }
 
-int shmb_region_close(struct shmb_region *region)
+static int end_attachment(struct shmb_region *region)
 {
-	if (fork_crossed(region->generation))
-		return SHMB_EFORKED;
 	if (atomic_exchange(&region->closed, true))
 		return SHMB_ECLOSED;
 	leave(region);
-	/* Only after it is seen to be closed do the mappings turn to zeros. */
 	if (atomic_load(&region->n_sleeping) > 0)
 		futex_wake_all(layout_publish_futex(region->page));
-	map_detach(&region->data_mapping);
-	map_detach(&region->page_mapping);
 	if (region->fd >= 0)
 		close(region->fd);
+	return 0;
+}
+
+int shmb_region_close(struct shmb_region *region)
+{
+	int result;
+
+	if (fork_crossed(region->generation))
+		return SHMB_EFORKED;
+	result = end_attachment(region);
+	if (result < 0)
+		return result;
+	/* Only after it is seen to be closed do the mappings turn to zeros. */
+	map_detach(&region->data_mapping);
+	map_detach(&region->page_mapping);
 	return 0;
 }
 
@@ -471,7 +482,7 @@ struct shmb_region *shmb_region_free(struct shmb_region *region)
 		free_in_child(region);
 		return NULL;
 	}
-	shmb_region_close(region);
+	end_attachment(region); /* nobody copies any more: the mappings need not stay as zeros */
 	region_unref(region);
 	return NULL;
 }

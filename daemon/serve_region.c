@@ -13,6 +13,10 @@
 
 #include <shmbroker/shmbroker.h>
 
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -250,6 +254,42 @@ int serve_region_stat(struct request *request)
 	return request_answer(request, &info);
 }
 
+/*
+ * A page ends with the last name on it as the cursor. One that shows nothing cannot: the name it
+ * came to is not the caller's to know, so the session keeps it and the cursor is its number.
+ */
+static int keep_position(struct request *request, const struct region *region,
+			 struct name *ret_cursor)
+{
+	struct session *session = request->session;
+	char *position = strdup(region->name);
+
+	if (!position)
+		return answer_fail_system(&request->failure, ENOMEM, "listing");
+	free(session->list_position);
+	session->list_position = position;
+	snprintf(ret_cursor->text, sizeof(ret_cursor->text), "=%" PRIu32, ++session->list_serial);
+	return 0;
+}
+
+static int take_position(struct request *request, struct wire_bytes cursor, struct name *ret_after)
+{
+	struct session *session = request->session;
+	char expected[16];
+
+	if (cursor.length == 0 || cursor.data[0] != '=') {
+		if (!copy_text(cursor, false, ret_after))
+			return answer_fail(&request->failure, SHMB_EINVAL, "cursor");
+		return 0;
+	}
+	snprintf(expected, sizeof(expected), "=%" PRIu32, session->list_serial);
+	if (!session->list_position || cursor.length != strlen(expected) ||
+	    memcmp(cursor.data, expected, cursor.length) != 0)
+		return answer_fail(&request->failure, SHMB_EBUSY, "cursor");
+	strcpy(ret_after->text, session->list_position);
+	return 0;
+}
+
 int serve_region_list(struct request *request)
 {
 	const struct wire_region_list_params *params = request->params;
@@ -258,31 +298,38 @@ int serve_region_list(struct request *request)
 	struct wire_region_list_result answer = { .regions = infos };
 	size_t limit = LIST_ENTRIES_MAX;
 	struct region *region, *last = NULL;
-	struct name prefix, cursor;
+	struct name prefix, after;
+	unsigned visits = 0;
+	int result = 0;
 
 	if (!copy_text(params->prefix, true, &prefix))
 		return answer_fail(&request->failure, SHMB_EINVAL, "prefix");
-	if (goes_on && !copy_text(params->cursor, false, &cursor))
-		return answer_fail(&request->failure, SHMB_EINVAL, "cursor");
+	if (goes_on)
+		result = take_position(request, params->cursor, &after);
+	if (result != 0)
+		return result;
 	if (params->has & WIRE_HAS(region_list_params, limit))
 		limit = params->limit;
-	goes_on = goes_on && strcmp(cursor.text, prefix.text) > 0;
-	region = region_next_from(&request->broker->regions, goes_on ? cursor.text : prefix.text,
+	goes_on = goes_on && strcmp(after.text, prefix.text) > 0;
+	region = region_next_from(&request->broker->regions, goes_on ? after.text : prefix.text,
 				  goes_on);
-	for (unsigned visits = 0; region; region = region_next(region)) {
+	for (; region && answer.n_regions < limit; region = region_next(region)) {
 		if (strncmp(region->name, prefix.text, params->prefix.length) != 0)
+			region = NULL;
+		if (!region || visits++ == LIST_VISITS_MAX)
 			break;
-		if (answer.n_regions == limit || visits++ == LIST_VISITS_MAX) {
-			// NOLINTNEXTLINE(clang-analyzer-core.NullDereference) a limit is at least 1
-			answer.cursor = wire_string(last->name);
-			answer.has |= WIRE_HAS(region_list_result, cursor);
-			break;
-		}
 		if (visible(request, region))
 			describe(request->broker, region, &infos[answer.n_regions++]);
 		last = region;
 	}
-	return request_answer(request, &answer);
+	if (region) {
+		if (answer.n_regions > 0)
+			answer.cursor = infos[answer.n_regions - 1].name;
+		else if ((result = keep_position(request, last, &after)) == 0)
+			answer.cursor = wire_string(after.text);
+		answer.has |= WIRE_HAS(region_list_result, cursor);
+	}
+	return result ? result : request_answer(request, &answer);
 }
 
 int serve_region_resize(struct request *request)

@@ -73,6 +73,7 @@ void session_unref(struct session *session)
 	if (--session->references > 0)
 		return;
 	account_put(session->account);
+	free(session->list_position);
 	free(session);
 }
 

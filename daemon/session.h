@@ -27,6 +27,8 @@ struct session {
 	struct attachment *attachments; /* by handle */
 	struct region *regions;         /* of lifetime "session" that it created */
 	uint32_t last_handle;
+	uint32_t list_serial; /* of the position below */
+	char *list_position;  /* owned: where a listing goes on that has seen nothing it may show */
 	unsigned references;
 	bool ended;
 	uint8_t token[SESSION_TOKEN_BYTES];

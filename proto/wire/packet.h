@@ -50,6 +50,15 @@ int packet_send(int socket, const void *data, size_t length, const int *fds, uns
  */
 int packet_receive(int socket, void *buffer, size_t capacity, struct packet *ret_packet);
 
+/*
+ * packet_receive_wait() - the same, but wait for a packet for at most what packet_limit_wait() said
+ *
+ * For the one thread that has nothing else to wait for: one system call instead of two. Also
+ * returns -EAGAIN early, after a signal. @timeout_ms: milliseconds, at least 1.
+ */
+int packet_receive_wait(int socket, void *buffer, size_t capacity, struct packet *ret_packet);
+int packet_limit_wait(int socket, int timeout_ms);
+
 /* packet_close_fds() - close what arrived and was not taken (a taken one is set to -1) */
 void packet_close_fds(struct packet *packet);
 

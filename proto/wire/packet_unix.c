@@ -173,22 +173,19 @@ static void take_control(struct msghdr *message, struct packet *packet)
 		packet->fds_lost = true;
 }
 
-int packet_receive(int socket, void *buffer, size_t capacity, struct packet *ret_packet)
+static int receive(int socket, void *buffer, size_t capacity, int flags, struct packet *ret_packet)
 {
 	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * FDS_ROOM)];
 	struct iovec iov = { .iov_base = buffer, .iov_len = capacity };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = control,
+				  .msg_controllen = sizeof(control) };
 	struct packet packet = { 0 };
-	ssize_t n;
+	ssize_t n = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
 
-	do {
-		message.msg_control = control;
-		message.msg_controllen = sizeof(control);
-		n = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
-
 	take_control(&message, &packet);
 	if (n == 0 || (message.msg_flags & MSG_TRUNC)) {
 		packet_close_fds(&packet);
@@ -197,6 +194,30 @@ int packet_receive(int socket, void *buffer, size_t capacity, struct packet *ret
 	packet.length = (size_t)n;
 	*ret_packet = packet;
 	return 1;
+}
+
+int packet_receive(int socket, void *buffer, size_t capacity, struct packet *ret_packet)
+{
+	int result;
+
+	do {
+		result = receive(socket, buffer, capacity, MSG_DONTWAIT, ret_packet);
+	} while (result == -EINTR);
+	return result;
+}
+
+int packet_limit_wait(int socket, int timeout_ms)
+{
+	struct timeval limit = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
+
+	return setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ? -errno : 0;
+}
+
+int packet_receive_wait(int socket, void *buffer, size_t capacity, struct packet *ret_packet)
+{
+	int result = receive(socket, buffer, capacity, 0, ret_packet);
+
+	return result == -EINTR ? -EAGAIN : result;
 }
 
 void packet_close_fds(struct packet *packet)

@@ -507,3 +507,56 @@ CASE(a_private_broker_serves_its_own_user_and_root_alone, PRIVATE)
 	UNTIL(broker, broker_stat(broker, "refused_total") == 1);
 	shmb_client_free(connect_to(broker));
 }
+
+/* ---- Lists over what is not the caller's to know ---- */
+
+enum { HIDDEN = 1500 }; /* more than the broker looks at for one page */
+
+static void list_past_the_hidden(struct broker *broker, void *argument)
+{
+	struct raw *raw = raw_connect(broker);
+	struct wire_region_list_params params = { .has = 0 };
+	struct wire_region_list_result page;
+	char cursor[SHMB_NAME_MAX];
+	unsigned pages = 0, seen = 0;
+
+	raw_hello(raw);
+	do {
+		CHECK_OK(raw_call(raw, WIRE_REGION_LIST, &params, &page));
+		seen += (unsigned)page.n_regions;
+		for (size_t i = 0; i < page.n_regions; i++)
+			CHECK(memcmp(page.regions[i].name.data, "zebra", 5) == 0);
+		CHECK(memmem(raw->buffer, raw->packet.length, "hidden", 6) == NULL);
+		memcpy(cursor, page.cursor.data, page.cursor.length);
+		params.cursor = (struct wire_bytes){ cursor, page.cursor.length };
+		params.has = WIRE_HAS(region_list_params, cursor);
+		CHECK(++pages < 10);
+	} while (page.has & WIRE_HAS(region_list_result, cursor));
+	CHECK_INT(seen, 1);
+	CHECK(pages > 1);
+	params.cursor = wire_string("=77"); /* no such place */
+	CHECK_CODE(raw_call(raw, WIRE_REGION_LIST, &params, NULL), SHMB_EBUSY);
+	raw_free(raw);
+}
+
+CASE(lists_tell_nothing_of_what_is_hidden, SYSTEM)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct shmb_client *client = connect_to(broker);
+	char name[32];
+
+	options.lifetime = SHMB_PERSISTENT;
+	for (unsigned i = 0; i < HIDDEN; i++) {
+		snprintf(name, sizeof(name), "hidden/%u", i);
+		shmb_region_free(create(client, name, 1, &options));
+	}
+	options.mode = 0704;
+	shmb_region_free(create(client, "zebra", 1, &options));
+	actor_run(broker, &ALICE, list_past_the_hidden, NULL);
+	for (unsigned i = 0; i < HIDDEN; i++) {
+		snprintf(name, sizeof(name), "hidden/%u", i);
+		CHECK_OK(shmb_region_remove(client, name));
+	}
+	CHECK_OK(shmb_region_remove(client, "zebra"));
+	shmb_client_free(client);
+}

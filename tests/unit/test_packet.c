@@ -513,9 +513,28 @@ static void refused_descriptors_never_arrive(void **state)
 #define WITH_PAIR(test)     cmocka_unit_test_setup_teardown(test, open_pair, close_pair)
 #define WITH_LISTENER(test) cmocka_unit_test_setup_teardown(test, open_listener, close_listener)
 
+/* The limit of a wait is kept, a packet ends it, and so does the other end. */
+static void waits_are_limited(void **state)
+{
+	struct packet packet;
+	char buffer[16];
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(packet_limit_wait(pair[0], 10), 0);
+	assert_int_equal(packet_receive_wait(pair[0], buffer, sizeof(buffer), &packet), -EAGAIN);
+	assert_int_equal(packet_send(pair[1], "x", 1, NULL, 0), 0);
+	assert_int_equal(packet_receive_wait(pair[0], buffer, sizeof(buffer), &packet), 1);
+	assert_int_equal(packet.length, 1);
+	close(pair[1]);
+	assert_int_equal(packet_receive_wait(pair[0], buffer, sizeof(buffer), &packet), 0);
+	close(pair[0]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(waits_are_limited),
 		WITH_PAIR(a_packet_arrives_whole),
 		WITH_PAIR(descriptors_come_with_their_packet),
 		WITH_PAIR(surplus_descriptors_are_closed_and_told),
