@@ -63,15 +63,17 @@ int map_segment(int fd, uint64_t bytes, bool writable, bool dump, struct mapping
 	return 0;
 }
 
-#if defined(__has_feature)
+#ifdef __SANITIZE_THREAD__ /* gcc */
+#define TSAN
+#elif defined(__has_feature) /* clang */
 #if __has_feature(thread_sanitizer)
-#define __SANITIZE_THREAD__ 1
+#define TSAN
 #endif
 #endif
 
 /* ThreadSanitizer takes the C function for a write to the whole range. That threads may be using it
  * is the point. */
-#ifdef __SANITIZE_THREAD__
+#ifdef TSAN
 #define replace_mapping(...) syscall(SYS_mmap, __VA_ARGS__)
 #else
 #define replace_mapping(...) mmap(__VA_ARGS__)

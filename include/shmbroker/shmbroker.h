@@ -79,8 +79,8 @@ enum shmb_lifetime {
 enum shmb_region_flags {
 	SHMB_KEEP_FD = 1 << 0, /* keep the data descriptor after mapping, see shmb_region_fd() */
 	SHMB_DUMP = 1 << 1,    /* include the mapping in core dumps (default: MADV_DONTDUMP) */
-	SHMB_RESERVE =
-		1 << 2, /* create only: allocate the memory now; SHMB_ENOSPC if there is none */
+	SHMB_RESERVE = 1 << 2, /* create only, with SHMB_WRITE: allocate the memory now; if there is
+				  none, the region is removed again: SHMB_ENOSPC */
 };
 
 /* ---- Errors ---- */
@@ -272,6 +272,7 @@ struct shmb_region_options {
  *   SHMB_EDQUOT   a limit for this user is reached; shmb_client_last_error() says which
  *   SHMB_ENOSPC   no room for the memory
  *   SHMB_ENOTSUP  the broker cannot make that backing
+ *   SHMB_EMODE    SHMB_RESERVE without SHMB_WRITE
  *   SHMB_ENOMEM, SHMB_EMFILE, SHMB_ENFILE, SHMB_ETOOMANYREFS  resources are exhausted, here or in
  * the broker
  */
@@ -321,7 +322,8 @@ typedef void (*shmb_region_fn)(int status, struct shmb_region *region, void *use
  *
  * Sends the request and returns; @callback runs exactly once from shmb_client_process(), unless the
  * client is freed first, and then owns the region. A request whose client's timeout passed is
- * answered with SHMB_ETIMEDOUT.
+ * answered with SHMB_ETIMEDOUT. With SHMB_RESERVE, shmb_client_process() takes as long as allocating
+ * takes (about 0.1 s for a GiB).
  *
  * Return: 0 (@callback will run), or an error (it will not): SHMB_EINVAL, SHMB_EBUSY (too many
  * requests in flight).

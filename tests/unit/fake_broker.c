@@ -275,7 +275,7 @@ static void answer(struct fake *fake, const struct fake_seen *seen)
 
 static void copy_text(struct fake_seen *seen, const struct wire_bytes *bytes)
 {
-	if (bytes->length < sizeof(seen->text))
+	if (bytes->length > 0 && bytes->length < sizeof(seen->text))
 		memcpy(seen->text, bytes->data, bytes->length);
 }
 

@@ -149,6 +149,7 @@ static void what_was_asked_for_is_what_is_sent(void **state)
 	struct wire_region_create_params sent;
 
 	assert_code(create(all, "a/b", 7, &options), 0);
+	fake_wait(all->fake, WIRE_REGION_CREATE, 2);
 	sent = fake_last(all->fake, WIRE_REGION_CREATE).params.create;
 	assert_string_equal(fake_last(all->fake, WIRE_REGION_CREATE).text, "a/b");
 	assert_int_equal(sent.size, 7);
