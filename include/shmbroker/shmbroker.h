@@ -322,8 +322,8 @@ typedef void (*shmb_region_fn)(int status, struct shmb_region *region, void *use
  *
  * Sends the request and returns; @callback runs exactly once from shmb_client_process(), unless the
  * client is freed first, and then owns the region. A request whose client's timeout passed is
- * answered with SHMB_ETIMEDOUT. With SHMB_RESERVE, shmb_client_process() takes as long as allocating
- * takes (about 0.1 s for a GiB).
+ * answered with SHMB_ETIMEDOUT. With SHMB_RESERVE, shmb_client_process() takes as long as
+ * allocating takes (about 0.1 s for a GiB).
  *
  * Return: 0 (@callback will run), or an error (it will not): SHMB_EINVAL, SHMB_EBUSY (too many
  * requests in flight).
