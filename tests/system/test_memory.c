@@ -292,11 +292,7 @@ static void *copy_all_the_time(void *argument)
 	return NULL;
 }
 
-/*
- * Promised: the pointer stays good while another thread closes. The kernel swaps the pages beneath
- * it; a sanitizer that takes mmap() for a write calls that a race.
- */
-__attribute__((no_sanitize("thread"))) static void *copy_through_a_pointer(void *argument)
+static void *copy_through_a_pointer(void *argument)
 {
 	struct shared *shared = argument;
 	volatile const char *data = shmb_region_data(shared->region);
