@@ -398,7 +398,8 @@ typedef int (*shmb_list_fn)(const struct shmb_region_info *info, void *userdata)
  * Asks page by page (one bounded request each): a region that is there all the time is seen exactly
  * once, one that comes or goes meanwhile may be missed.
  *
- * Return: 0, what @callback returned if that was not 0, or SHMB_EINVAL (malformed prefix).
+ * Return: 0, what @callback returned if that was not 0, SHMB_EINVAL (malformed prefix), or
+ *   SHMB_EBUSY (rare: another listing of this client took the place of this one; begin again).
  */
 int shmb_region_list(struct shmb_client *client, const char *prefix, shmb_list_fn callback,
 		     void *userdata);
