@@ -20,6 +20,8 @@ enum {
 	SPIN_TURNS = 32,      /* looks between two looks at the clock */
 };
 
+#define NO_DEADLINE INT64_MAX
+
 /* ---- Publishing ---- */
 
 static void tell_broker(struct shmb_region *region)
@@ -137,37 +139,47 @@ static void learn(struct shmb_region *region, int64_t waited)
 			      memory_order_relaxed);
 }
 
+/* How long to sleep at most; not positive: the deadline has passed. */
+static int64_t slice(int64_t now, int64_t deadline)
+{
+	return deadline - now < SLICE_NS ? deadline - now : SLICE_NS;
+}
+
 /* Return: true, or false at the deadline. */
-static bool sleep_until_over(struct shmb_region *region, uint64_t seen, int64_t deadline)
+static bool sleep_until_over(struct shmb_region *region, uint64_t seen, int64_t start,
+			     int64_t deadline)
 {
 	const uint32_t *word = layout_publish_futex(region->page);
-	int64_t left;
+	int64_t left = slice(start, deadline);
 
-	for (;;) {
+	while (left > 0) {
 		if (region->access & SHMB_WRITE) /* for others the broker has announced it */
 			layout_publish_announce(region->page);
 		if (is_over(region, seen))
 			return true;
-		left = deadline - clock_now();
-		if (left <= 0)
-			return false;
-		futex_wait(word, (uint32_t)seen, left < SLICE_NS ? left : SLICE_NS);
+		futex_wait(word, (uint32_t)seen, left);
+		/* Before announcing again, which would cost the next publisher a call. */
+		if (is_over(region, seen))
+			return true;
+		if (deadline != NO_DEADLINE)
+			left = slice(clock_now(), deadline);
 	}
+	return false;
 }
 
 static bool wait_until_over(struct shmb_region *region, uint64_t seen, int timeout_ms)
 {
-	int64_t start = clock_now(), deadline = INT64_MAX;
-	bool over;
+	bool may_spin = region->client->spin_ns > 0, over;
+	int64_t start = may_spin || timeout_ms >= 0 ? clock_now() : 0, deadline = NO_DEADLINE;
 
 	if (timeout_ms >= 0)
 		deadline = start + (int64_t)timeout_ms * 1000000;
-	if (spin(region, seen, start, deadline))
+	if (may_spin && spin(region, seen, start, deadline))
 		return true;
 	atomic_fetch_add(&region->n_sleeping, 1);
-	over = sleep_until_over(region, seen, deadline);
+	over = sleep_until_over(region, seen, start, deadline);
 	atomic_fetch_sub(&region->n_sleeping, 1);
-	if (region->client->spin_ns > 0)
+	if (may_spin)
 		learn(region, clock_now() - start);
 	return over;
 }
