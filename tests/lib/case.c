@@ -91,18 +91,6 @@ unsigned fd_count(pid_t pid)
 	return n - 2 - (pid == getpid());
 }
 
-#ifdef SHMB_TEST_TSAN
-/*
- * shmb_region_close() swaps the pages beneath those who still read or publish, on purpose: they go
- * on with pages of nobody. ThreadSanitizer takes its mmap() for a write to what they look at.
- */
-const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
-{
-	return "race:map_detach\n";
-}
-#endif
-
 /* A case that hangs ends its process; the daemon follows, because its pipe closes. */
 static void on_alarm(int signal_number)
 {

@@ -297,7 +297,6 @@ static void check_that_nothing_writes(int fd)
 	for (i = 0; i < sizeof(seals) / sizeof(seals[0]); i++)
 		CHECK(fcntl(fd, F_ADD_SEALS, seals[i]) < 0);
 	CHECK(fcntl(fd, F_SETFL, O_RDWR) < 0 || (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY);
-	CHECK(fchmod(fd, 0666) < 0 || geteuid() == 0);
 }
 
 static void attack_as_reader(struct broker *broker, void *argument)
@@ -312,6 +311,7 @@ static void attack_as_reader(struct broker *broker, void *argument)
 	for (i = 0; i < 2; i++) { /* the data, and the publish page */
 		check_that_nothing_writes(fds[i]);
 		CHECK(!reopens(fds[i]));
+		CHECK(fchmod(fds[i], 0666) < 0 && errno == EPERM);
 		close(fds[i]);
 	}
 	CHECK_CODE(raw_open(raw, argument, SHMB_READ | SHMB_WRITE, &attached, fds), SHMB_EACCES);

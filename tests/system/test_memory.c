@@ -269,6 +269,35 @@ CASE(F33_a_capacity_that_is_no_multiple_of_a_page, PRIVATE)
 	shmb_client_free(client);
 }
 
+/* ---- F12 ---- */
+
+CASE(F12_the_last_error_says_what_a_person_can_act_on, PRIVATE, .arguments = { "--max-region=1M" })
+{
+	struct shmb_error error = { .struct_size = sizeof(error) };
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region, *none = NULL;
+	char sentence[256], byte;
+
+	CHECK_OK(shmb_client_last_error(client, &error));
+	CHECK_INT(error.code, 0);
+	CHECK_CODE(shmb_region_create(client, "big", 2 * MIB, NULL, &none), SHMB_EFBIG);
+	CHECK_OK(shmb_client_last_error(client, &error));
+	CHECK_CODE(error.code, SHMB_EFBIG);
+	CHECK_INT(error.limit, MIB);
+	shmb_error_format(&error, sentence, sizeof(sentence));
+	CHECK(strstr(sentence, "1048576"));
+
+	region = create(client, "small", 100, NULL);
+	CHECK_CODE(shmb_region_read(region, 100, &byte, 1), SHMB_EBOUNDS);
+	CHECK_CODE(last(region).code, SHMB_EBOUNDS);
+	CHECK_OK(shmb_client_last_error(client, &error));
+	CHECK_CODE(error.code, SHMB_EFBIG); /* each handle has its own */
+	error.struct_size = 3;
+	CHECK_CODE(shmb_client_last_error(client, &error), SHMB_EINVAL);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
 /* ---- F36: threads ---- */
 
 struct shared {
