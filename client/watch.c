@@ -131,12 +131,14 @@ static void disarm(struct shmb_region *region)
 		output_notify(region->client, WIRE_REGION_WATCH, &params);
 }
 
-static void rearm(struct shmb_region *region)
+/* Return: 0 or SHMB_ENOMEM. */
+static int rearm(struct shmb_region *region)
 {
 	struct wire_region_watch_params params = params_of(region);
 
-	if (params.types != 0 && !region->client->gone)
-		output_notify(region->client, WIRE_REGION_WATCH, &params);
+	if (params.types == 0 || region->client->gone)
+		return 0;
+	return output_notify(region->client, WIRE_REGION_WATCH, &params);
 }
 
 /* What is new since it was last told. */
@@ -192,8 +194,8 @@ int watch_run(struct shmb_region *region)
 		pthread_mutex_lock(&client->mutex);
 	}
 	/* Unless the callback, or another thread, ended or replaced it. */
-	if (watch->registered && watch->serial == serial)
-		rearm(region);
+	if (watch->registered && watch->serial == serial && rearm(region) < 0)
+		queue(region); /* to be tried again; a watch must not end in silence */
 	return event.types != 0;
 }
 
