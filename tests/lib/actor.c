@@ -200,7 +200,7 @@ void actor_kill(struct actor *actor)
  */
 static void keep_reachable(void *memory)
 {
-	static void *volatile kept[64];
+	__attribute__((used)) static void *volatile kept[64];
 	static unsigned next;
 
 	if (!in_actor)
