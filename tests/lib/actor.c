@@ -198,9 +198,11 @@ void actor_kill(struct actor *actor)
  * A client of the test itself is known to its frame alone, perhaps to a register of it; a forked
  * process, which never gets back there, would report it as leaked.
  */
-static void keep_reachable(void *memory)
+__attribute__((used)) static void *volatile kept_clients[64];
+__attribute__((used)) static void *volatile kept_regions[64];
+
+static void keep_reachable(void *volatile kept[64], void *memory)
 {
-	__attribute__((used)) static void *volatile kept[64];
 	static unsigned next;
 
 	if (!in_actor)
@@ -214,7 +216,7 @@ struct shmb_client *connect_to(const struct broker *broker)
 
 	options.timeout_ms = 10000 * (int)harness_slow();
 	CHECK_OK(shmb_client_connect(broker->socket, &options, &client));
-	keep_reachable(client);
+	keep_reachable(kept_clients, client);
 	return client;
 }
 
@@ -224,7 +226,7 @@ struct shmb_region *create(struct shmb_client *client, const char *name, uint64_
 	struct shmb_region *region = NULL;
 
 	CHECK_OK(shmb_region_create(client, name, size, options, &region));
-	keep_reachable(region);
+	keep_reachable(kept_regions, region);
 	return region;
 }
 
@@ -233,6 +235,6 @@ struct shmb_region *open_region(struct shmb_client *client, const char *name, un
 	struct shmb_region *region = NULL;
 
 	CHECK_OK(shmb_region_open(client, name, access, NULL, &region));
-	keep_reachable(region);
+	keep_reachable(kept_regions, region);
 	return region;
 }
