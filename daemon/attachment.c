@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attachments, watches, and the few words of the publish page that the broker reads or writes.
+ * Attachments, and the few words of the publish page that the broker reads or writes.
  *
  * It does so with pread and pwrite, never through a mapping: a client that truncates the segment
  * under us then causes an error and not a SIGBUS. A word is 4 or 8 aligned bytes, which the kernel
@@ -11,13 +11,12 @@
 #include "account.h"
 #include "broker.h"
 #include "layout/publish.h"
-#include "peer.h"
 #include "session.h"
+#include "watch.h"
 
 #include <shmbroker/shmbroker.h>
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -144,22 +143,12 @@ int region_attach(struct broker *broker, struct region *region, struct session *
 	return 0;
 }
 
-static void disarm(struct broker *broker, struct attachment *attachment)
-{
-	if (!attachment->watch_types)
-		return;
-	attachment->watch_types = 0;
-	DL_DELETE2(attachment->region->armed, attachment, previous, next);
-	broker->regions.n_watches--;
-	account_uncharge(attachment->session->account, CHARGE_WATCHES, 1);
-}
-
 void region_detach(struct broker *broker, struct attachment *attachment, bool died)
 {
 	struct region *region = attachment->region;
 	bool could_publish = attachment->access & SHMB_WRITE;
 
-	disarm(broker, attachment);
+	watch_end(broker, attachment);
 	HASH_DEL(attachment->session->attachments, attachment);
 	account_uncharge(attachment->session->account, CHARGE_ATTACHMENTS, 1);
 	broker->regions.n_attachments--;
@@ -176,83 +165,4 @@ void region_detach(struct broker *broker, struct attachment *attachment, bool di
 		region->dirty = true;
 		DL_APPEND2(broker->regions.dirty, region, dirty_previous, dirty_next);
 	}
-}
-
-static unsigned due(const struct attachment *attachment, uint64_t sequence)
-{
-	const struct region *region = attachment->region;
-	unsigned types = 0;
-
-	if (sequence != attachment->watch_sequence)
-		types |= SHMB_EVENT_PUBLISHED;
-	if (region->size != attachment->watch_size)
-		types |= SHMB_EVENT_RESIZED;
-	if (region->removed)
-		types |= SHMB_EVENT_REMOVED;
-	return types & attachment->watch_types;
-}
-
-static void fire(struct broker *broker, struct attachment *attachment, unsigned types,
-		 uint64_t sequence)
-{
-	const struct wire_region_event event = { .handle = attachment->handle,
-						 .types = types,
-						 .sequence = sequence,
-						 .size = attachment->region->size };
-
-	disarm(broker, attachment);
-	peer_notify(attachment->session->peer, WIRE_REGION_EVENT, &event);
-}
-
-/*
- * The armed flag is set first and the sequence read after, where a publisher counts first and reads
- * the flag after (see layout/publish.c): one of the two sees the other. The fence keeps our two
- * system calls in that order.
- */
-static uint64_t arm_and_read(struct broker *broker, struct region *region)
-{
-	region_write_word(broker, region, offsetof(struct layout_publish, armed), 1,
-			  sizeof(uint32_t));
-	atomic_thread_fence(memory_order_seq_cst);
-	return region_sequence(broker, region);
-}
-
-void region_notify(struct broker *broker, struct region *region)
-{
-	struct attachment *attachment, *next;
-	uint64_t sequence;
-	unsigned armed = 0;
-
-	if (!region->armed)
-		return;
-	DL_FOREACH2(region->armed, attachment, next)
-		armed |= attachment->watch_types;
-	sequence = armed & SHMB_EVENT_PUBLISHED ? arm_and_read(broker, region)
-						: region_sequence(broker, region);
-	for (attachment = region->armed; attachment; attachment = next) {
-		unsigned types = due(attachment, sequence);
-
-		next = attachment->next; /* firing takes it off the list */
-		if (types)
-			fire(broker, attachment, types, sequence);
-	}
-}
-
-int region_watch(struct broker *broker, struct attachment *attachment, unsigned types,
-		 uint64_t sequence, uint64_t size, struct failure *failure)
-{
-	uint64_t limit = broker->settings.per_user[CHARGE_WATCHES];
-
-	disarm(broker, attachment);
-	if (!types)
-		return 0;
-	if (!account_charge(attachment->session->account, CHARGE_WATCHES, 1, limit))
-		return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(CHARGE_WATCHES),
-					 limit);
-	broker->regions.n_watches++;
-	attachment->watch_types = (uint8_t)types;
-	attachment->watch_sequence = sequence;
-	attachment->watch_size = size;
-	DL_APPEND2(attachment->region->armed, attachment, previous, next);
-	return 0;
 }

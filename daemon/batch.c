@@ -6,6 +6,7 @@
 #include "region.h"
 
 #include "broker.h"
+#include "watch.h"
 
 #include <stdlib.h>
 #include <utlist.h>

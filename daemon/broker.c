@@ -8,6 +8,7 @@
 #include "listener.h"
 #include "log.h"
 #include "peer.h"
+#include "watch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -104,6 +105,7 @@ int broker_init(struct broker *broker, const struct options *options,
 	broker->started_ms = uv_now(&broker->loop);
 	broker->blocked_tick.data = broker;
 	uv_timer_init(&broker->loop, &broker->blocked_tick);
+	watch_init(broker);
 	broker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	return 0;
 }
@@ -145,6 +147,7 @@ void broker_stop(struct broker *broker)
 	segment_forget_others(&broker->segments, 0);
 	discard_stop(&broker->discard);
 	uv_close((uv_handle_t *)&broker->blocked_tick, NULL);
+	watch_stop(broker);
 }
 
 void broker_deinit(struct broker *broker)

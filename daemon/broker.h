@@ -50,6 +50,8 @@ struct broker {
 	unsigned n_condemned;
 	uv_timer_t blocked_tick;
 
+	uv_timer_t recheck; /* watch.c */
+
 	/* One message at a time passes through these. */
 	struct wire_decoder decoder;
 	struct wire_buffer out;

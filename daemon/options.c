@@ -43,7 +43,7 @@ static const struct key keys[] = {
 	{ "limits", "attachments-per-user", KIND_COUNT, PER_USER(CHARGE_ATTACHMENTS), 65536, 0,
 	  UINT32_MAX, "open regions of one user, all processes" },
 	{ "limits", "watches-per-user", KIND_COUNT, PER_USER(CHARGE_WATCHES), 4096, 0, UINT32_MAX,
-	  "armed watches of one user" },
+	  "watches of one user, armed or just fired" },
 	{ "limits", "queue-per-user", KIND_SIZE, PER_USER(CHARGE_QUEUE), 4 * MIB, 64 * KIB,
 	  INT64_MAX, "output waiting for the slow clients of one user" },
 	{ "limits", "fds-in-flight-per-user", KIND_COUNT, PER_USER(CHARGE_FDS), 256, 4, 65536,

@@ -10,6 +10,7 @@
 #include "log.h"
 #include "resize.h"
 #include "session.h"
+#include "watch.h"
 
 #include <shmbroker/shmbroker.h>
 

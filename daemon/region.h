@@ -27,6 +27,7 @@ struct attachment {
 	uint32_t handle;
 	uint8_t access;      /* enum shmb_access */
 	uint8_t watch_types; /* what the armed watch is for; 0: none armed */
+	bool watch_charged;  /* armed, or fired and not ended */
 	uint64_t watch_sequence, watch_size;
 	struct attachment *previous, *next; /* of the region's armed ones */
 	UT_hash_handle hh;                  /* of the session, by handle */
@@ -41,10 +42,11 @@ struct region {
 	struct session *creator; /* SHMB_SESSION: ends with it */
 	struct region *creator_previous, *creator_next;
 	struct region *dirty_previous, *dirty_next;
-	struct attachment *armed; /* attachments with an armed watch */
-	struct resize *resizes;   /* waiting or under way, oldest first */
-	uint64_t size, capacity;  /* bytes */
-	uint64_t sequence;        /* as last seen; a client can make it lie about its own region */
+	struct attachment *armed;                       /* attachments with an armed watch */
+	struct region *watched_previous, *watched_next; /* of those that have some */
+	struct resize *resizes;                         /* waiting or under way, oldest first */
+	uint64_t size, capacity;                        /* bytes */
+	uint64_t sequence; /* as last seen; a client can make it lie about its own region */
 	int64_t created;
 	gid_t gid;
 	uint32_t n_attachments, n_readers;
@@ -60,11 +62,12 @@ RB_HEAD(region_tree, region);
 struct regions {
 	struct region_tree tree;
 	struct region *all;
-	struct region *dirty; /* a publisher of theirs has died; watchers are to be told */
+	struct region *watched; /* those with armed watches, the next to be looked at first */
+	struct region *dirty;   /* a publisher of theirs has died; watchers are to be told */
 	struct destroy_job *batch, *last; /* destructions put off by region_batch_begin() */
 	unsigned batching;
 	uint64_t next_id;
-	uint64_t count, n_attachments, n_watches;
+	uint64_t count, n_attachments, n_watches, n_watched;
 };
 
 struct region_request {
@@ -143,13 +146,6 @@ uint64_t region_sequence(struct broker *broker, struct region *region);
  */
 void region_write_word(struct broker *broker, struct region *region, size_t offset, uint64_t value,
 		       size_t bytes);
-
-/* region_watch() - arm (or, with no @types, disarm) the one-shot watch of an attachment */
-int region_watch(struct broker *broker, struct attachment *attachment, unsigned types,
-		 uint64_t sequence, uint64_t size, struct failure *failure);
-
-/* region_notify() - fire every watch whose condition holds */
-void region_notify(struct broker *broker, struct region *region);
 
 /* region_free() - destroy the memory; for regions that are removed and unattached, and at shutdown
  */

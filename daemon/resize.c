@@ -11,6 +11,7 @@
 #include "layout/publish.h"
 #include "peer.h"
 #include "session.h"
+#include "watch.h"
 
 #include <shmbroker/shmbroker.h>
 

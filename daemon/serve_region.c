@@ -10,6 +10,7 @@
 #include "policy.h"
 #include "resize.h"
 #include "session.h"
+#include "watch.h"
 
 #include <shmbroker/shmbroker.h>
 
@@ -398,8 +399,8 @@ int serve_region_watch(struct request *request)
 
 	if (result != 0)
 		return result;
-	result = region_watch(request->broker, attachment, (unsigned)params->types,
-			      params->sequence, params->size, &request->failure);
+	result = watch_set(request->broker, attachment, (unsigned)params->types, params->sequence,
+			   params->size, &request->failure);
 	if (result != 0)
 		return result;
 	request_answer(request, &(struct wire_empty){ 0 });

@@ -439,7 +439,7 @@ static void watch_and_report(struct broker *broker, void *argument)
 	shmb_client_free(client);
 }
 
-static void publish_and_be_killed(struct broker *broker, void *argument)
+static void publish_and_not_tell(struct broker *broker, void *argument)
 {
 	struct wire_region_attached attached;
 	struct layout_publish *page;
@@ -450,12 +450,14 @@ static void publish_and_be_killed(struct broker *broker, void *argument)
 	CHECK_OK(raw_open(raw, "r", SHMB_READ | SHMB_WRITE, &attached, fds));
 	page = mmap(NULL, LAYOUT_PUBLISH_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fds[1], 0);
 	CHECK(page != MAP_FAILED);
-	CHECK(layout_publish(page, 0, 0) & LAYOUT_DUTY_TELL); /* takes the duty, and dies with it */
+	CHECK(layout_publish(page, 0, 0) & LAYOUT_DUTY_TELL); /* takes the duty */
 	CHECK_INT(atomic_load(&page->armed), 0);
-	kill(getpid(), SIGKILL);
+	if (argument)
+		hear();          /* and keeps it */
+	kill(getpid(), SIGKILL); /* or dies with it */
 }
 
-CASE(F38_a_publisher_killed_before_it_told_is_told_for, SYSTEM)
+static void check_told_all_the_same(struct broker *broker, bool publisher_lives)
 {
 	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
 	struct shmb_client *client = connect_to(broker);
@@ -466,13 +468,25 @@ CASE(F38_a_publisher_killed_before_it_told_is_told_for, SYSTEM)
 	region = create(client, "r", 4096, &options);
 	watcher = actor_start(broker, &ALICE, watch_and_report, NULL);
 	actor_hear(&watcher);
-	publisher = actor_start(broker, &BOB, publish_and_be_killed, NULL);
+	publisher =
+		actor_start(broker, &BOB, publish_and_not_tell, publisher_lives ? broker : NULL);
 	CHECK_INT(actor_hear(&watcher), 1);
 	actor_say(&watcher, 1);
 	actor_end(&watcher);
 	actor_kill(&publisher);
 	shmb_region_free(region);
 	shmb_client_free(client);
+}
+
+CASE(F38_a_publisher_killed_before_it_told_is_told_for, SYSTEM)
+{
+	check_told_all_the_same(broker, false);
+}
+
+/* Stopped, hindered or hostile: the broker looks again within a second. */
+CASE(F38_a_publisher_that_does_not_tell_is_told_for, SYSTEM)
+{
+	check_told_all_the_same(broker, true);
 }
 
 /* One event loop, many regions: the library's one descriptor is enough. */

@@ -215,6 +215,41 @@ CASE(watches_per_user, SYSTEM, .arguments = { "--watches-per-user=2" })
 	CHECK_INT(broker_stat(broker, "watches"), 0);
 }
 
+/* A client that deals with an event finds its place when it arms the watch again. */
+CASE(a_watch_that_fired_keeps_its_place, SYSTEM, .arguments = { "--watches-per-user=1" })
+{
+	struct raw *first = raw_connect(broker), *second = raw_connect(broker);
+	struct wire_region_watch_params watch = { .types = SHMB_EVENT_PUBLISHED, .size = 4096 };
+	struct wire_region_attached a, b;
+	int fds[2], more[2];
+
+	raw_hello(first);
+	raw_hello(second);
+	CHECK_OK(raw_create(first, "r", 4096, 0700, SHMB_ATTACHED, &a, fds));
+	CHECK_OK(raw_open(second, "r", SHMB_READ, &b, more));
+	watch.handle = a.handle;
+	watch.sequence = 5; /* fires at once */
+	CHECK_OK(raw_call(first, WIRE_REGION_WATCH, &watch, NULL));
+	CHECK_INT(raw_receive(first), 1);
+	CHECK_INT(first->message.method_id, WIRE_REGION_EVENT);
+	watch.handle = b.handle;
+	CHECK_CODE(raw_call(second, WIRE_REGION_WATCH, &watch, NULL), SHMB_EDQUOT);
+	watch.handle = a.handle;
+	watch.sequence = 0;
+	CHECK_OK(raw_call(first, WIRE_REGION_WATCH, &watch, NULL));
+	watch.types = 0;
+	CHECK_OK(raw_call(first, WIRE_REGION_WATCH, &watch, NULL));
+	watch.types = SHMB_EVENT_PUBLISHED;
+	watch.handle = b.handle;
+	CHECK_OK(raw_call(second, WIRE_REGION_WATCH, &watch, NULL));
+	for (int i = 0; i < 2; i++) {
+		close(fds[i]);
+		close(more[i]);
+	}
+	raw_free(first);
+	raw_free(second);
+}
+
 static void make_for_bob(struct broker *broker, void *argument)
 {
 	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
