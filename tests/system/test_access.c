@@ -527,8 +527,7 @@ static void list_past_the_hidden(struct broker *broker, void *argument)
 		for (size_t i = 0; i < page.n_regions; i++)
 			CHECK(memcmp(page.regions[i].name.data, "zebra", 5) == 0);
 		CHECK(memmem(raw->buffer, raw->packet.length, "hidden", 6) == NULL);
-		if (page.cursor.length) /* absent on the last page */
-			if (page.cursor.length > 0)
+		if (page.cursor.length > 0) /* absent on the last page */
 			memcpy(cursor, page.cursor.data, page.cursor.length);
 		params.cursor = (struct wire_bytes){ cursor, page.cursor.length };
 		params.has = WIRE_HAS(region_list_params, cursor);
