@@ -43,9 +43,10 @@ static void await_sleeping(struct handoff_word *word, uint32_t turn)
 		(void)syscall(SYS_futex, &word->turn, FUTEX_WAIT, now, NULL, NULL, 0);
 }
 
+/* An exchange, not a store: it empties the store buffer, and the other side sees it earlier. */
 static void set_turn(struct handoff_word *word, uint32_t turn)
 {
-	atomic_store_explicit(&word->turn, turn, memory_order_release);
+	(void)atomic_exchange(&word->turn, turn);
 }
 
 static void set_turn_and_wake(struct handoff_word *word, uint32_t turn)
