@@ -351,6 +351,14 @@ static fake_handler *handler_of(struct fake *fake, enum wire_method_id method)
 	return handler;
 }
 
+/* Whoever has the answer finds its request counted. */
+static void count_received(struct fake *fake, enum wire_method_id method)
+{
+	pthread_mutex_lock(&fake->mutex);
+	fake->received[method]++;
+	pthread_mutex_unlock(&fake->mutex);
+}
+
 static void take_packet(struct fake *fake, int peer, const struct packet *packet)
 {
 	struct fake_seen seen = { .peer = peer };
@@ -362,6 +370,7 @@ static void take_packet(struct fake *fake, int peer, const struct packet *packet
 	seen.kind = message.kind;
 	seen.msgid = message.msgid;
 	seen.method = message.method_id;
+	count_received(fake, seen.method);
 	read_params(&seen, &message);
 	handler = handler_of(fake, seen.method);
 	if (!handler || !handler(fake, &seen))
@@ -573,7 +582,7 @@ unsigned fake_count(struct fake *fake, enum wire_method_id method)
 	unsigned n;
 
 	pthread_mutex_lock(&fake->mutex);
-	n = fake->count[method];
+	n = fake->received[method];
 	pthread_mutex_unlock(&fake->mutex);
 	return n;
 }

@@ -75,8 +75,9 @@ struct fake {
 	bool paused; /* reads nothing */
 	int peers[FAKE_PEERS];
 	int last_peer;
-	unsigned n_ended; /* peers that hung up */
-	unsigned count[WIRE_METHOD_COUNT];
+	unsigned n_ended;                     /* peers that hung up */
+	unsigned received[WIRE_METHOD_COUNT]; /* before the answer */
+	unsigned count[WIRE_METHOD_COUNT];    /* after it */
 	struct fake_seen log[FAKE_LOG];
 	unsigned n_log;
 	struct fake_region regions[FAKE_REGIONS];
