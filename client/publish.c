@@ -14,10 +14,10 @@
 #include "layout/relax.h"
 
 enum {
-	SLICE_NS = 1000000000,   /* no sleep is longer: a wake-up that was stolen costs that much */
-	SPIN_DEFAULT_NS = 50000, /* waking a sleeper on another CPU was measured at 20 to 90 us */
-	SPIN_LEAST_NS = 2000,    /* less is not worth the clock */
-	SPIN_TURNS = 32,         /* looks between two looks at the clock */
+	SLICE_NS = 1000000000, /* no sleep is longer: a wake-up that was stolen costs that much */
+	SPIN_DEFAULT_NS = 100000, /* waking a sleeper on another CPU was measured at 20 to 90 us */
+	SPIN_LEAST_NS = 2000,     /* less is not worth the clock */
+	SPIN_TURNS = 32,          /* looks between two looks at the clock */
 };
 
 #define NO_DEADLINE INT64_MAX
