@@ -117,18 +117,31 @@ static void child_environment(const struct broker *broker, bool activated)
 	}
 }
 
+/* A tmpfs of the process's own on /dev/shm, which others do not see. */
+static bool mount_shm(const char *mount_options)
+{
+	return unshare(CLONE_NEWNS) == 0 &&
+	       mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	       mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, mount_options) == 0;
+}
+
+bool can_mount_shm(void)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		_exit(mount_shm("size=1m") ? 0 : 1);
+	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
 static void child_confine(const struct broker_options *options)
 {
 	struct rlimit limit = { options->nofile, options->nofile };
 
 	if (options->nofile && setrlimit(RLIMIT_NOFILE, &limit) < 0)
 		child_die("setrlimit");
-	if (!options->shm_mount)
-		return;
-	if (unshare(CLONE_NEWNS) < 0)
-		child_die("unshare");
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, options->shm_mount) < 0)
+	if (options->shm_mount && !mount_shm(options->shm_mount))
 		child_die("mount");
 }
 

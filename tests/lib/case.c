@@ -104,6 +104,8 @@ static const char *reason_to_skip(const struct broker_options *options)
 {
 	if ((options->system || options->shm_mount) && geteuid() != 0)
 		return "needs root: processes of several users, or a mount";
+	if (options->shm_mount && !can_mount_shm())
+		return "may not mount a /dev/shm of its own here";
 #ifdef SHMB_TEST_NO_FAULTS
 	if (options->faults)
 		return "clang's sanitizers stand before every preloaded library";
