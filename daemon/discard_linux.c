@@ -9,7 +9,6 @@
 #include "account.h"
 #include "layout/futex.h"
 #include "log.h"
-#include "wire/packet.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -37,16 +36,35 @@ struct discard_child {
 	struct discard_child *previous, *next;
 };
 
-/* With the sending side shut nothing can be added; what holds no descriptors is read away. */
+/*
+ * With the sending side shut nothing can be added; what holds no descriptors is read away. An empty
+ * packet, which could hide others, reads like the end, but only a packet brings credentials; there
+ * is room for them and nothing else.
+ */
 static bool queue_is_harmless(int socket)
 {
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct ucred))];
 	char byte;
+	int on = 1;
 
 	shutdown(socket, SHUT_RD);
-	while (packet_peek_fds(socket) == 0)
-		if (recv(socket, &byte, 1, MSG_DONTWAIT | MSG_TRUNC) <= 0)
+	if (setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
+		return false;
+	for (;;) {
+		struct msghdr message = { .msg_control = control,
+					  .msg_controllen = sizeof(control) };
+
+		if (recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT) < 0) {
+			if (errno == EINTR || errno == ECONNRESET) /* a reset is told once */
+				continue;
+			return errno == EAGAIN;
+		}
+		if (message.msg_flags & MSG_CTRUNC)
+			return false;
+		if (message.msg_controllen == 0)
 			return true;
-	return false;
+		recv(socket, &byte, 1, MSG_DONTWAIT | MSG_TRUNC);
+	}
 }
 
 static void settle(struct account *account)

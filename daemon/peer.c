@@ -24,8 +24,7 @@
 #include <utlist.h>
 
 enum {
-	READ_BUDGET = 16, /* packets of one peer before the others have their turn */
-	BLOCKED_TICK_MS = 20,
+	BLOCKED_TICK_MS = 5,
 	JOBS_MAX = 16,
 };
 

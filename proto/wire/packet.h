@@ -73,7 +73,8 @@ int packet_refuse_fds(int socket);
 /*
  * packet_peek_fds() - would the next packet bring descriptors? Looks without receiving them.
  *
- * Return: 1 yes, 0 no (or nothing there), or a negative errno.
+ * Return: 1 yes, 0 no (or the end), or a negative errno: -EAGAIN (nothing there), -ECONNRESET (told
+ * once; look again), ...
  */
 int packet_peek_fds(int socket);
 

@@ -250,6 +250,6 @@ int packet_peek_fds(int socket)
 		n = recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
-		return errno == EAGAIN ? 0 : -errno;
+		return -errno;
 	return (message.msg_flags & MSG_CTRUNC) ? 1 : 0;
 }

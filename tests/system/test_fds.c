@@ -210,3 +210,63 @@ CASE(a_queue_of_descriptors_left_by_the_dead, SYSTEM, .bare = true, .faults = tr
 	UNTIL(broker, broker_stat(broker, "condemned") == 0);
 	shmb_client_free(connect_to(broker));
 }
+
+/* Descriptors behind what reads like the end of the queue. */
+static void send_behind_empty_packets(struct broker *broker, void *argument)
+{
+	struct raw *raw = raw_connect(broker);
+	struct wire_buffer buffer;
+	int null = SYS(open("/dev/null", O_RDONLY | O_CLOEXEC));
+
+	raw_hello(raw);
+	say(1);
+	hear();
+	for (int i = 0; i < 3; i++)
+		CHECK_OK(raw_send(raw, "", 0, NULL, 0));
+	CHECK_OK(raw_send(raw, buffer.data, encode_ping(&buffer, 100), &null, 1));
+}
+
+/* With an answer unread the end of the client is a reset, which the daemon is told before it gets
+ * to the packet. */
+static void send_behind_a_reset(struct broker *broker, void *argument)
+{
+	struct raw *raw = raw_connect(broker);
+	struct wire_buffer buffer;
+	int null = SYS(open("/dev/null", O_RDONLY | O_CLOEXEC));
+
+	raw_hello(raw);
+	CHECK_OK(raw_send(raw, buffer.data, encode_ping(&buffer, 99), NULL, 0));
+	CHECK(raw_ready(raw, 10000));
+	say(1);
+	hear();
+	CHECK_OK(raw_send(raw, buffer.data, encode_ping(&buffer, 100), &null, 1));
+}
+
+/* Descriptors that the daemon saw go to a throwaway process: that it wants one tells that it has
+ * not received them. */
+static void check_discarded(struct broker *broker, actor_fn *function)
+{
+	struct actor actor;
+
+	broker_fault(broker, FAULT_PASSRIGHTS, ENOPROTOOPT, 0, FAULT_FOREVER);
+	broker_start(broker);
+	broker_fault(broker, FAULT_FORK, EAGAIN, 0, 1);
+	actor = actor_start(broker, &ALICE, function, NULL);
+	actor_hear(&actor);
+	SYS(kill(broker->pid, SIGSTOP));
+	actor_say(&actor, 1);
+	actor_end(&actor);
+	SYS(kill(broker->pid, SIGCONT));
+	UNTIL(broker, broker_fault_hits(broker, FAULT_FORK) == 1);
+	shmb_client_free(connect_to(broker));
+}
+
+CASE(descriptors_behind_empty_packets, SYSTEM, .bare = true, .faults = true, .keeps_fds = true)
+{
+	check_discarded(broker, send_behind_empty_packets);
+}
+
+CASE(descriptors_behind_a_reset, SYSTEM, .bare = true, .faults = true, .keeps_fds = true)
+{
+	check_discarded(broker, send_behind_a_reset);
+}
