@@ -37,7 +37,7 @@ demo: all
 test: deps
 	cmake --preset $(PRESET) >/dev/null
 	cmake --build --preset $(PRESET) -j $(JOBS)
-	$(RUN) ctest --preset $(PRESET) -j $(JOBS) $$(test ! -t 1 || echo --progress)
+	@$(RUN) ctest --preset $(PRESET) -j $(JOBS) $$(test ! -t 1 || echo --progress)
 
 bench: all
 	build/release/tests/bench/shmb_bench $(ARGS)
