@@ -354,6 +354,15 @@ void peer_free(struct peer *peer)
 
 enum step { STEP_MORE, STEP_LATER, STEP_GONE };
 
+/*
+ * What has not been looked at is not received. Looking may find nothing, with a packet there a
+ * moment later, or be told of a reset that hides the packet behind it.
+ */
+static int look_first(const struct peer *peer)
+{
+	return peer->trusted ? 0 : packet_peek_fds(peer->socket);
+}
+
 static enum step read_one(struct peer *peer)
 {
 	struct broker *broker = peer->broker;
@@ -365,11 +374,13 @@ static enum step read_one(struct peer *peer)
 		update_blocked(peer);
 		return STEP_LATER;
 	}
-	if (!peer->trusted && packet_peek_fds(peer->socket) == 1) {
+	result = look_first(peer);
+	if (result == 1) {
 		peer_drop(peer, SHMB_EPROTO, "descriptors are not accepted");
 		return STEP_LATER;
 	}
-	result = packet_receive(peer->socket, broker->in, sizeof(broker->in), &packet);
+	if (result == 0)
+		result = packet_receive(peer->socket, broker->in, sizeof(broker->in), &packet);
 	switch (result) {
 	case 1:
 		dispatch_packet(peer, broker->in, &packet);
