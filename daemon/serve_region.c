@@ -312,7 +312,7 @@ int serve_region_list(struct request *request)
 		return result;
 	if (params->has & WIRE_HAS(region_list_params, limit))
 		limit = params->limit;
-	goes_on = goes_on && strcmp(after.text, prefix.text) > 0;
+	goes_on = goes_on && strcmp(after.text, prefix.text) >= 0;
 	region = region_next_from(&request->broker->regions, goes_on ? after.text : prefix.text,
 				  goes_on);
 	for (; region && answer.n_regions < limit; region = region_next(region)) {

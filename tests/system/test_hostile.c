@@ -461,3 +461,35 @@ CASE(half_closed, PRIVATE)
 	raw_free(raw);
 	UNTIL(broker, broker_stat(broker, "connections") == 1);
 }
+
+/* A page that ends with the region whose name is the prefix itself. */
+CASE(a_list_goes_on_behind_the_name_that_is_its_prefix, PRIVATE)
+{
+	struct wire_region_list_params params = {
+		.has = WIRE_HAS(region_list_params, prefix) | WIRE_HAS(region_list_params, limit),
+		.prefix = wire_string("foo"),
+		.limit = 1,
+	};
+	struct wire_region_list_result result;
+	struct raw *raw = raw_connect(broker);
+	struct wire_region_attached attached;
+	int fds[2];
+
+	raw_hello(raw);
+	CHECK_OK(raw_create(raw, "foo", 1, 0700, SHMB_SESSION, &attached, fds));
+	close(fds[0]);
+	close(fds[1]);
+	CHECK_OK(raw_create(raw, "foobar", 1, 0700, SHMB_SESSION, &attached, fds));
+	close(fds[0]);
+	close(fds[1]);
+	CHECK_OK(raw_call(raw, WIRE_REGION_LIST, &params, &result));
+	CHECK_INT(result.n_regions, 1);
+	CHECK(result.has & WIRE_HAS(region_list_result, cursor));
+	params.has |= WIRE_HAS(region_list_params, cursor);
+	params.cursor = wire_string("foo");
+	CHECK_OK(raw_call(raw, WIRE_REGION_LIST, &params, &result));
+	CHECK_INT(result.n_regions, 1);
+	CHECK_INT(result.regions[0].name.length, strlen("foobar"));
+	CHECK(!(result.has & WIRE_HAS(region_list_result, cursor)));
+	raw_free(raw);
+}
