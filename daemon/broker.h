@@ -47,6 +47,7 @@ struct broker {
 	/* peer.c */
 	struct peer *peers;
 	struct peer *blocked; /* those we do not read from until they have read from us */
+	uint64_t settled_ms;  /* uv_now() when it was last asked what all peers have not read */
 	unsigned n_condemned;
 	uv_timer_t blocked_tick;
 

@@ -92,20 +92,28 @@ static bool fits_in_flight(const struct peer *peer)
 		       settings->per_user[CHARGE_FDS];
 }
 
+/* Once a millisecond, or a user with many connections that all wait could keep the loop busy. */
+static void settle_all(struct broker *broker)
+{
+	struct peer *peer;
+
+	if (broker->settled_ms == uv_now(&broker->loop))
+		return;
+	broker->settled_ms = uv_now(&broker->loop);
+	DL_FOREACH2(broker->peers, peer, next)
+		settle_fds(peer);
+}
+
 /* May one more answer with descriptors go out? Asked before a request is read, so that none needs
  * to be undone. */
 static bool may_send_fds(struct peer *peer)
 {
-	struct peer *other;
-
 	if (fits_in_flight(peer))
 		return true;
 	settle_fds(peer);
 	if (fits_in_flight(peer))
 		return true;
-	DL_FOREACH2(peer->broker->peers, other, next)
-		if (other->account == peer->account)
-			settle_fds(other);
+	settle_all(peer->broker);
 	return fits_in_flight(peer);
 }
 
