@@ -55,7 +55,9 @@ void region_destroy_segments(struct broker *broker, struct region *region)
 	struct regions *regions = &broker->regions;
 	struct destroy_job *job = NULL;
 
-	if (regions->batching || region->capacity > DESTROY_INLINE_MAX)
+	/* Removing an object waits for its inode's lock, which a writer can hold, see resize.c. */
+	if (regions->batching || region->capacity > DESTROY_INLINE_MAX ||
+	    (region->backing == &backing_shm && broker->options.scope == SCOPE_SYSTEM))
 		job = calloc(1, sizeof(*job));
 	if (!job) {
 		region->backing->destroy(broker->instance.id, &region->segments);

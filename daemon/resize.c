@@ -39,6 +39,18 @@ struct resize {
 
 static void start_next(struct broker *broker, struct region *region);
 
+/*
+ * A punch waits for the inode's lock, which a writer can hold for as long as it likes (the page
+ * fault of its own write(2) is taken under it): among several users the loop must not wait for it.
+ */
+static bool may_punch_inline(const struct resize *resize)
+{
+	uint64_t length = resize->punch_to - resize->punch_from;
+
+	return length == 0 ||
+	       (length <= PUNCH_INLINE_MAX && resize->broker->options.scope != SCOPE_SYSTEM);
+}
+
 static void punch(struct resize *resize)
 {
 	off_t length = (off_t)(resize->punch_to - resize->punch_from);
@@ -128,7 +140,7 @@ static bool run(struct resize *resize)
 		show_size(broker, region, resize->size);
 	resize->punch_from = resize->size < before ? resize->size : before;
 	resize->punch_to = region_data_bytes(broker, resize->size < before ? before : resize->size);
-	if (resize->punch_to - resize->punch_from > PUNCH_INLINE_MAX) {
+	if (!may_punch_inline(resize)) {
 		resize->work.data = resize;
 		if (uv_queue_work(&broker->loop, &resize->work, punch_work, punch_done) == 0)
 			return false;

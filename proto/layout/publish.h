@@ -6,10 +6,9 @@
  * The publish page: one page of shared memory beside a region's data, in which writers say "it
  * changed".
  *
- * Writable for those with write access, read-only for the others, written by the broker with
- * pwrite(2) (it maps nothing, so a client can neither fault nor hang it). All words are in the
- * machine's byte order. Whoever can write the region can write anything here: readers clamp and
- * bound whatever they take from it.
+ * Writable for those with write access, read-only for the others, written by the broker in a way
+ * that a client can neither fault nor hang. All words are in the machine's byte order. Whoever can
+ * write the region can write anything here: readers clamp and bound whatever they take from it.
  *
  * The algorithms over the page are in publish.c, pure but for the futex call that the caller makes.
  */

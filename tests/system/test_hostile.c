@@ -6,10 +6,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -491,5 +495,98 @@ CASE(a_list_goes_on_behind_the_name_that_is_its_prefix, PRIVATE)
 	CHECK_INT(result.n_regions, 1);
 	CHECK_INT(result.regions[0].name.length, strlen("foobar"));
 	CHECK(!(result.has & WIRE_HAS(region_list_result, cursor)));
+	raw_free(raw);
+}
+
+/* ---- Locks that the kernel takes ---- */
+
+/*
+ * A write(2) that never ends, with the lock of the file held: its page fault is served by nobody.
+ * A user without privileges has FUSE for it.
+ */
+static void write_for_ever(struct broker *broker, void *argument)
+{
+	struct uffdio_register whole = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_api api = { .api = UFFD_API };
+	size_t length = (size_t)SYS(sysconf(_SC_PAGESIZE));
+	void *page = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	struct raw *raw = raw_connect(broker);
+	struct wire_region_attached attached;
+	int fds[2];
+
+	raw_hello(raw);
+	CHECK_OK(raw_open(raw, "held", SHMB_READ | SHMB_WRITE, &attached, fds));
+	CHECK(page != MAP_FAILED);
+	whole.range = (struct uffdio_range){ (uintptr_t)page, length };
+	if (faults < 0 || ioctl(faults, UFFDIO_API, &api) < 0 ||
+	    ioctl(faults, UFFDIO_REGISTER, &whole) < 0) {
+		say(0);
+		raw_free(raw);
+		return;
+	}
+	if (fork() == 0) { /* tells that the fault has been taken */
+		struct uffd_msg message;
+
+		CHECK(read(faults, &message, sizeof(message)) == sizeof(message));
+		say(1);
+		_exit(0);
+	}
+	CHECK(pwrite(fds[*(int *)argument], page, 8, 0) == 8);
+}
+
+/* Return: false if it cannot be tried here. */
+static bool lock_for_ever(struct broker *broker, int which, struct actor *ret_actor)
+{
+	*ret_actor = actor_start(broker, &SELF, write_for_ever, &which);
+	return actor_hear(ret_actor) == 1;
+}
+
+CASE(a_writer_that_holds_the_lock_of_the_publish_page, SYSTEM)
+{
+	struct wire_region_watch_params watch = { .types = SHMB_EVENT_PUBLISHED, .size = 4096 };
+	struct raw *raw = raw_connect(broker);
+	struct wire_region_attached attached;
+	struct actor actor;
+	int fds[2];
+
+	raw_hello(raw);
+	CHECK_OK(raw_create(raw, "held", 4096, 0700, SHMB_ATTACHED, &attached, fds));
+	if (!lock_for_ever(broker, 1, &actor)) {
+		actor_end(&actor);
+		SKIP("userfaultfd is not to be had");
+	}
+	watch.handle = attached.handle;
+	CHECK_OK(raw_call(raw, WIRE_REGION_WATCH, &watch, NULL));
+	broker_turn(broker);
+	actor_kill(&actor);
+	close(fds[0]);
+	close(fds[1]);
+	raw_free(raw);
+}
+
+CASE(a_writer_that_holds_the_lock_of_the_data, SYSTEM)
+{
+	struct wire_region_resize_params resize = { .size = 1 };
+	struct raw *raw = raw_connect(broker);
+	struct wire_region_attached attached;
+	struct actor actor;
+	int fds[2];
+
+	raw_hello(raw);
+	CHECK_OK(raw_create(raw, "held", 4096, 0700, SHMB_ATTACHED, &attached, fds));
+	if (!lock_for_ever(broker, 0, &actor)) {
+		actor_end(&actor);
+		SKIP("userfaultfd is not to be had");
+	}
+	resize.handle = attached.handle;
+	CHECK_OK(raw_request(raw, WIRE_REGION_RESIZE, &resize));
+	broker_turn(broker); /* others are served while it waits */
+	CHECK(!raw_ready(raw, 0));
+	actor_kill(&actor);
+	CHECK_INT(raw_receive(raw), 1);
+	CHECK(!raw->message.failed);
+	close(fds[0]);
+	close(fds[1]);
 	raw_free(raw);
 }
