@@ -19,15 +19,34 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STATUS_PERIOD_MS = 5000 };
+enum {
+	STATUS_PERIOD_MS = 5000,
+	STOP_PATIENCE_MS = 2000,
+};
+
+/* More threads than one user can hang, see resize.c; set before the pool's first use. */
+#define POOL_THREADS "64"
 
 struct process {
 	struct broker *broker;
 	uv_signal_t terminate, interrupt, hangup;
 	uv_timer_t status;
+	uv_timer_t patience;
 	uv_poll_t eof;
 	bool watches_eof;
 };
+
+/*
+ * A client can make a thread of the pool wait for a lock of its file for ever, and nothing ends
+ * that. All that clients could see is gone by now: the next daemon need not wait, too.
+ */
+static void on_out_of_patience(uv_timer_t *timer)
+{
+	struct process *process = timer->data;
+
+	log_warning("memory is still being given back: letting go of the instance");
+	instance_release(&process->broker->instance);
+}
 
 static void stop(struct process *process)
 {
@@ -40,6 +59,8 @@ static void stop(struct process *process)
 	uv_close((uv_handle_t *)&process->interrupt, NULL);
 	uv_close((uv_handle_t *)&process->hangup, NULL);
 	uv_close((uv_handle_t *)&process->status, NULL);
+	uv_unref((uv_handle_t *)&process->patience);
+	uv_timer_start(&process->patience, on_out_of_patience, STOP_PATIENCE_MS, 0);
 	if (process->watches_eof)
 		uv_close((uv_handle_t *)&process->eof, NULL);
 }
@@ -89,6 +110,8 @@ static int watch_process(struct process *process, uv_loop_t *loop)
 	uv_signal_init(loop, &process->interrupt);
 	uv_signal_init(loop, &process->hangup);
 	uv_timer_init(loop, &process->status);
+	uv_timer_init(loop, &process->patience);
+	process->patience.data = process;
 	process->terminate.data = process->interrupt.data = process->hangup.data = process;
 	process->status.data = process->eof.data = process;
 	uv_signal_start(&process->terminate, on_stop_signal, SIGTERM);
@@ -181,6 +204,8 @@ static int serve(struct broker *broker, const char *path)
 		notify_ready(broker);
 	}
 	uv_run(&broker->loop, UV_RUN_DEFAULT);
+	uv_close((uv_handle_t *)&process.patience, NULL);
+	uv_run(&broker->loop, UV_RUN_DEFAULT);
 	return result < 0 ? EXIT_CODE_FAILURE : EXIT_CODE_OK;
 }
 
@@ -215,6 +240,7 @@ int daemon_run(const struct options *options)
 		return EXIT_CODE_OK;
 	log_set_level((enum log_level)settings.log_level);
 	signal(SIGPIPE, SIG_IGN);
+	setenv("UV_THREADPOOL_SIZE", POOL_THREADS, 0);
 	broker = malloc(sizeof(*broker));
 	result = broker ? broker_init(broker, options, &settings) : -ENOMEM;
 	if (result < 0) {

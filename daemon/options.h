@@ -20,6 +20,7 @@ enum charge {
 	CHARGE_QUEUE,
 	CHARGE_FDS,
 	CHARGE_HELD_FDS, /* limit 0: by scope and RLIMIT_NOFILE, see broker_apply() */
+	CHARGE_PUNCHES,  /* on the thread pool; not to be set, see resize.c */
 	CHARGE_COUNT
 };
 

@@ -132,6 +132,8 @@ static void on_blocked_tick(uv_timer_t *timer)
 		} else if (peer->stalled && may_send_fds(peer)) {
 			peer->stalled = false;
 			update_blocked(peer);
+		} else if (!peer->queue && peer->fds_in_flight == 0) {
+			/* It waits because others of its user have not read: not its fault. */
 		} else if (uv_now(&broker->loop) - peer->blocked_since >=
 			   broker->settings.slow_timeout_ms) {
 			peer_drop(peer, SHMB_ETIMEDOUT, "does not read what it asked for");

@@ -21,6 +21,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+enum { PUNCHES_PER_USER = 8 };
 enum { PUNCH_INLINE_MAX = 1 << 20 }; /* bytes; at 0.05 s for each GiB, some 50 microseconds */
 
 struct resize {
@@ -49,6 +50,12 @@ static bool may_punch_inline(const struct resize *resize)
 
 	return length == 0 ||
 	       (length <= PUNCH_INLINE_MAX && resize->broker->options.scope != SCOPE_SYSTEM);
+}
+
+/* Such a writer hangs a thread of the pool each time: no user may have more than a part of them. */
+static uint64_t punches_max(const struct broker *broker)
+{
+	return broker->options.scope == SCOPE_SYSTEM ? PUNCHES_PER_USER : UINT64_MAX;
 }
 
 static void punch(struct resize *resize)
@@ -87,7 +94,10 @@ static void answer(struct resize *resize)
 		peer_answer(peer, resize->msgid, WIRE_REGION_RESIZE, &(struct wire_empty){ 0 });
 		return;
 	}
-	answer_fail_system(&failure, resize->result, "giving memory back");
+	if (resize->result == -EBUSY)
+		answer_fail_limit(&failure, SHMB_EBUSY, "resizes under way", PUNCHES_PER_USER);
+	else
+		answer_fail_system(&failure, resize->result, "giving memory back");
 	peer_answer_failure(peer, resize->msgid, &failure);
 }
 
@@ -118,6 +128,7 @@ static void punch_done(uv_work_t *work, int status)
 	struct broker *broker = resize->broker;
 	struct region *region = resize->region;
 
+	account_uncharge(resize->session->account, CHARGE_PUNCHES, 1);
 	finish(resize);
 	start_next(broker, region);
 }
@@ -127,7 +138,9 @@ static bool run(struct resize *resize)
 {
 	struct broker *broker = resize->broker;
 	struct region *region = resize->region;
+	struct account *account = resize->session->account;
 	uint64_t before = region->size;
+	bool pooled;
 
 	resize->fd =
 		region->backing->open(broker->instance.id, &region->segments, SEGMENT_DATA, true);
@@ -135,15 +148,21 @@ static bool run(struct resize *resize)
 		resize->result = resize->fd;
 		return true;
 	}
+	resize->punch_from = resize->size < before ? resize->size : before;
+	resize->punch_to = region_data_bytes(broker, resize->size < before ? before : resize->size);
+	pooled = !may_punch_inline(resize);
+	if (pooled && !account_charge(account, CHARGE_PUNCHES, 1, punches_max(broker))) {
+		resize->result = -EBUSY;
+		return true;
+	}
 	/* A shrink shows at once, so that nobody is told the bytes are there while they go. */
 	if (resize->size < before)
 		show_size(broker, region, resize->size);
-	resize->punch_from = resize->size < before ? resize->size : before;
-	resize->punch_to = region_data_bytes(broker, resize->size < before ? before : resize->size);
-	if (!may_punch_inline(resize)) {
+	if (pooled) {
 		resize->work.data = resize;
 		if (uv_queue_work(&broker->loop, &resize->work, punch_work, punch_done) == 0)
 			return false;
+		account_uncharge(account, CHARGE_PUNCHES, 1);
 	}
 	punch(resize);
 	return true;

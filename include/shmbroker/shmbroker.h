@@ -413,7 +413,8 @@ int shmb_region_list(struct shmb_client *client, const char *prefix, shmb_list_f
  * this returns; after growing they read as zero. Needs SHMB_WRITE.
  *
  * Return: 0, or SHMB_EINVAL (zero), SHMB_EFBIG (above the capacity: see limit of the last error),
- * SHMB_EMODE.
+ * SHMB_EMODE, SHMB_EBUSY (the broker of several users is giving back memory for this one's earlier
+ * resizes; try again).
  */
 int shmb_region_resize(struct shmb_region *region, uint64_t size);
 

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -586,6 +587,39 @@ CASE(a_writer_that_holds_the_lock_of_the_data, SYSTEM)
 	actor_kill(&actor);
 	CHECK_INT(raw_receive(raw), 1);
 	CHECK(!raw->message.failed);
+	close(fds[0]);
+	close(fds[1]);
+	raw_free(raw);
+}
+
+/* Nothing ends a thread that waits for such a lock; the next daemon must not wait with it. */
+CASE(a_daemon_that_cannot_end_lets_go_of_its_instance, SYSTEM)
+{
+	struct wire_region_resize_params resize = { .size = 1 };
+	struct raw *raw = raw_connect(broker);
+	struct wire_region_attached attached;
+	char instance[64];
+	struct actor actor;
+	long pid;
+	int fds[2];
+
+	raw_hello(raw);
+	CHECK_OK(raw_create(raw, "held", 4096, 0700, SHMB_ATTACHED, &attached, fds));
+	if (!lock_for_ever(broker, 0, &actor)) {
+		actor_end(&actor);
+		SKIP("userfaultfd is not to be had");
+	}
+	resize.handle = attached.handle;
+	CHECK_OK(raw_request(raw, WIRE_REGION_RESIZE, &resize));
+	broker_turn(broker);
+	SYS(kill(broker->pid, SIGTERM));
+	while (broker_lock_read(broker, &pid, instance)) {
+		struct pollfd ended = { .fd = broker->pidfd, .events = POLLIN };
+
+		CHECK_INT(poll(&ended, 1, 50), 0); /* it goes on waiting */
+	}
+	actor_kill(&actor);
+	CHECK_INT(broker_wait(broker), 0);
 	close(fds[0]);
 	close(fds[1]);
 	raw_free(raw);
