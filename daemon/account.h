@@ -9,7 +9,6 @@
 #include <sys/types.h>
 
 struct account;
-struct peer;
 
 struct accounts {
 	struct account *table;

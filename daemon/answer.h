@@ -16,7 +16,7 @@ enum { ANSWER_FAILED = 1 };
 struct failure {
 	int code;         /* SHMB_E... */
 	const char *what; /* static; NULL: nothing to add */
-	uint64_t size, limit;
+	uint64_t limit;   /* the one that was reached; 0: none */
 };
 
 /* answer_fail() - fill in a failure. Return: ANSWER_FAILED. */

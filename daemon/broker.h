@@ -35,7 +35,6 @@ struct broker {
 	uint64_t fds_max; /* held for all users together; above it is a reserve for serving them */
 	uint64_t started_ms; /* uv_now() */
 	bool stopping;
-	const char *failure; /* why the loop was ended early; NULL: it was not */
 
 	/* listener.c */
 	uv_poll_t listen_watch;

@@ -217,12 +217,8 @@ static int run_broker(struct broker *broker, const struct options *options)
 
 	if (path)
 		result = acquire(broker, directory);
-	if (path && result == EXIT_CODE_OK) {
+	if (path && result == EXIT_CODE_OK)
 		result = serve(broker, path);
-		broker_stop(broker);
-		uv_run(&broker->loop, UV_RUN_DEFAULT);
-		instance_release(&broker->instance);
-	}
 	free(path);
 	free(directory);
 	return result;
@@ -251,6 +247,7 @@ int daemon_run(const struct options *options)
 	result = run_broker(broker, options);
 	broker_stop(broker);
 	uv_run(&broker->loop, UV_RUN_DEFAULT);
+	instance_release(&broker->instance);
 	broker_deinit(broker);
 	free(broker);
 	return result;

@@ -113,11 +113,6 @@ static int start(struct broker *broker, int fd)
 	return 0;
 }
 
-int listener_is_activated(void)
-{
-	return sd_listen_fds(0) > 0;
-}
-
 static int open_activated(struct broker *broker, int count)
 {
 	int found = -1;

@@ -17,7 +17,4 @@ int listener_open(struct broker *broker, const char *path);
 /* listener_close() - stop listening; removes the socket file if we made it */
 void listener_close(struct broker *broker);
 
-/* listener_is_activated() - has socket activation passed a socket */
-int listener_is_activated(void);
-
 #endif

@@ -220,15 +220,12 @@ void peer_answer(struct peer *peer, uint32_t msgid, enum wire_method_id method, 
 static struct wire_error wire_failure(const struct failure *failure)
 {
 	struct wire_error error = { .code = wire_string(wire_error_name(failure->code)),
-				    .size = failure->size,
 				    .limit = failure->limit };
 
 	if (failure->what) {
 		error.what = wire_string(failure->what);
 		error.has |= WIRE_HAS(error, what);
 	}
-	if (failure->size)
-		error.has |= WIRE_HAS(error, size);
 	if (failure->limit)
 		error.has |= WIRE_HAS(error, limit);
 	return error;

@@ -9,8 +9,6 @@
 
 #include <stdint.h>
 
-struct region;
-
 /* policy_rights() - the enum shmb_access bits that a region's mode gives; write implies lock */
 unsigned policy_rights(const struct identity *who, uid_t owner, gid_t group, uint32_t mode);
 

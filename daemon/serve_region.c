@@ -90,6 +90,16 @@ static int find_attachment(struct request *request, uint64_t handle,
 	return 0;
 }
 
+static int find_writable(struct request *request, uint64_t handle,
+			 struct attachment **ret_attachment)
+{
+	int result = find_attachment(request, handle, ret_attachment);
+
+	if (result == 0 && !((*ret_attachment)->access & SHMB_WRITE))
+		return answer_fail(&request->failure, SHMB_EMODE, "access");
+	return result;
+}
+
 /* Attach and answer with the descriptors; if they cannot be sent the attachment is undone. */
 static int attach(struct request *request, struct region *region, unsigned access, bool created)
 {
@@ -338,12 +348,10 @@ int serve_region_resize(struct request *request)
 {
 	const struct wire_region_resize_params *params = request->params;
 	struct attachment *attachment;
-	int result = find_attachment(request, params->handle, &attachment);
+	int result = find_writable(request, params->handle, &attachment);
 
 	if (result != 0)
 		return result;
-	if (!(attachment->access & SHMB_WRITE))
-		return answer_fail(&request->failure, SHMB_EMODE, "access");
 	return resize_start(request->broker, attachment->region, request->session, params->size,
 			    request->msgid, request->wants_reply, &request->failure);
 }
@@ -413,12 +421,10 @@ int serve_region_published(struct request *request)
 {
 	const struct wire_region_handle *params = request->params;
 	struct attachment *attachment;
-	int result = find_attachment(request, params->handle, &attachment);
+	int result = find_writable(request, params->handle, &attachment);
 
 	if (result != 0)
 		return result;
-	if (!(attachment->access & SHMB_WRITE))
-		return answer_fail(&request->failure, SHMB_EMODE, "access");
 	region_notify(request->broker, attachment->region);
 	return request_answer(request, &(struct wire_empty){ 0 });
 }

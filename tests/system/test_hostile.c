@@ -536,81 +536,72 @@ static void write_for_ever(struct broker *broker, void *argument)
 	CHECK(pwrite(fds[*(int *)argument], page, 8, 0) == 8);
 }
 
-/* Return: false if it cannot be tried here. */
-static bool lock_for_ever(struct broker *broker, int which, struct actor *ret_actor)
+/* A region one of whose segments is locked for ever by another process. */
+struct held {
+	struct raw *raw; /* attached to it, too */
+	uint32_t handle;
+	struct actor writer;
+	int fds[2];
+};
+
+static struct held hold_lock(struct broker *broker, int which)
 {
-	*ret_actor = actor_start(broker, &SELF, write_for_ever, &which);
-	return actor_hear(ret_actor) == 1;
+	struct held held = { .raw = raw_connect(broker) };
+	struct wire_region_attached attached;
+
+	raw_hello(held.raw);
+	CHECK_OK(raw_create(held.raw, "held", 4096, 0700, SHMB_ATTACHED, &attached, held.fds));
+	held.handle = (uint32_t)attached.handle;
+	held.writer = actor_start(broker, &SELF, write_for_ever, &which);
+	if (actor_hear(&held.writer) != 1) {
+		actor_end(&held.writer);
+		SKIP("userfaultfd is not to be had");
+	}
+	return held;
+}
+
+static void held_free(struct held *held)
+{
+	close(held->fds[0]);
+	close(held->fds[1]);
+	raw_free(held->raw);
 }
 
 CASE(a_writer_that_holds_the_lock_of_the_publish_page, SYSTEM)
 {
 	struct wire_region_watch_params watch = { .types = SHMB_EVENT_PUBLISHED, .size = 4096 };
-	struct raw *raw = raw_connect(broker);
-	struct wire_region_attached attached;
-	struct actor actor;
-	int fds[2];
+	struct held held = hold_lock(broker, 1);
 
-	raw_hello(raw);
-	CHECK_OK(raw_create(raw, "held", 4096, 0700, SHMB_ATTACHED, &attached, fds));
-	if (!lock_for_ever(broker, 1, &actor)) {
-		actor_end(&actor);
-		SKIP("userfaultfd is not to be had");
-	}
-	watch.handle = attached.handle;
-	CHECK_OK(raw_call(raw, WIRE_REGION_WATCH, &watch, NULL));
+	watch.handle = held.handle;
+	CHECK_OK(raw_call(held.raw, WIRE_REGION_WATCH, &watch, NULL));
 	broker_turn(broker);
-	actor_kill(&actor);
-	close(fds[0]);
-	close(fds[1]);
-	raw_free(raw);
+	actor_kill(&held.writer);
+	held_free(&held);
 }
 
 CASE(a_writer_that_holds_the_lock_of_the_data, SYSTEM)
 {
-	struct wire_region_resize_params resize = { .size = 1 };
-	struct raw *raw = raw_connect(broker);
-	struct wire_region_attached attached;
-	struct actor actor;
-	int fds[2];
+	struct held held = hold_lock(broker, 0);
+	struct wire_region_resize_params resize = { .handle = held.handle, .size = 1 };
 
-	raw_hello(raw);
-	CHECK_OK(raw_create(raw, "held", 4096, 0700, SHMB_ATTACHED, &attached, fds));
-	if (!lock_for_ever(broker, 0, &actor)) {
-		actor_end(&actor);
-		SKIP("userfaultfd is not to be had");
-	}
-	resize.handle = attached.handle;
-	CHECK_OK(raw_request(raw, WIRE_REGION_RESIZE, &resize));
+	CHECK_OK(raw_request(held.raw, WIRE_REGION_RESIZE, &resize));
 	broker_turn(broker); /* others are served while it waits */
-	CHECK(!raw_ready(raw, 0));
-	actor_kill(&actor);
-	CHECK_INT(raw_receive(raw), 1);
-	CHECK(!raw->message.failed);
-	close(fds[0]);
-	close(fds[1]);
-	raw_free(raw);
+	CHECK(!raw_ready(held.raw, 0));
+	actor_kill(&held.writer);
+	CHECK_INT(raw_receive(held.raw), 1);
+	CHECK(!held.raw->message.failed);
+	held_free(&held);
 }
 
 /* Nothing ends a thread that waits for such a lock; the next daemon must not wait with it. */
 CASE(a_daemon_that_cannot_end_lets_go_of_its_instance, SYSTEM)
 {
-	struct wire_region_resize_params resize = { .size = 1 };
-	struct raw *raw = raw_connect(broker);
-	struct wire_region_attached attached;
+	struct held held = hold_lock(broker, 0);
+	struct wire_region_resize_params resize = { .handle = held.handle, .size = 1 };
 	char instance[64];
-	struct actor actor;
 	long pid;
-	int fds[2];
 
-	raw_hello(raw);
-	CHECK_OK(raw_create(raw, "held", 4096, 0700, SHMB_ATTACHED, &attached, fds));
-	if (!lock_for_ever(broker, 0, &actor)) {
-		actor_end(&actor);
-		SKIP("userfaultfd is not to be had");
-	}
-	resize.handle = attached.handle;
-	CHECK_OK(raw_request(raw, WIRE_REGION_RESIZE, &resize));
+	CHECK_OK(raw_request(held.raw, WIRE_REGION_RESIZE, &resize));
 	broker_turn(broker);
 	SYS(kill(broker->pid, SIGTERM));
 	while (broker_lock_read(broker, &pid, instance)) {
@@ -618,9 +609,7 @@ CASE(a_daemon_that_cannot_end_lets_go_of_its_instance, SYSTEM)
 
 		CHECK_INT(poll(&ended, 1, 50), 0); /* it goes on waiting */
 	}
-	actor_kill(&actor);
+	actor_kill(&held.writer);
 	CHECK_INT(broker_wait(broker), 0);
-	close(fds[0]);
-	close(fds[1]);
-	raw_free(raw);
+	held_free(&held);
 }
