@@ -58,8 +58,11 @@ static int ask_info(struct shmb_client *client, struct error_slot *slot,
 	return result;
 }
 
-static int refuse_name(struct shmb_client *client, const char *name)
+/* Before anything is asked about a name. */
+static int check_name(struct shmb_client *client, const char *name)
 {
+	if (client_forked(client))
+		return SHMB_EFORKED;
 	if (name && wire_name_check(name, strlen(name), false))
 		return 0;
 	return error_note(&client->error, SHMB_EINVAL, "name");
@@ -69,11 +72,8 @@ int shmb_region_stat(struct shmb_client *client, const char *name,
 		     struct shmb_region_info *ret_info)
 {
 	struct wire_region_ref params = { .has = WIRE_HAS(region_ref, name) };
-	int result;
+	int result = check_name(client, name);
 
-	if (client_forked(client))
-		return SHMB_EFORKED;
-	result = refuse_name(client, name);
 	if (result < 0)
 		return result;
 	params.name = wire_string(name);
@@ -216,11 +216,8 @@ int shmb_region_resize(struct shmb_region *region, uint64_t size)
 int shmb_region_remove(struct shmb_client *client, const char *name)
 {
 	struct wire_region_name params = { .has = 0 };
-	int result;
+	int result = check_name(client, name);
 
-	if (client_forked(client))
-		return SHMB_EFORKED;
-	result = refuse_name(client, name);
 	if (result < 0)
 		return result;
 	params.name = wire_string(name);
@@ -230,11 +227,8 @@ int shmb_region_remove(struct shmb_client *client, const char *name)
 int shmb_region_chmod(struct shmb_client *client, const char *name, uint32_t mode)
 {
 	struct wire_region_chmod_params params = { .mode = mode };
-	int result;
+	int result = check_name(client, name);
 
-	if (client_forked(client))
-		return SHMB_EFORKED;
-	result = refuse_name(client, name);
 	if (result < 0)
 		return result;
 	if (mode > 0777)
@@ -246,11 +240,8 @@ int shmb_region_chmod(struct shmb_client *client, const char *name, uint32_t mod
 int shmb_region_chown(struct shmb_client *client, const char *name, uint32_t uid, uint32_t gid)
 {
 	struct wire_region_chown_params params = { .uid = uid, .gid = gid };
-	int result;
+	int result = check_name(client, name);
 
-	if (client_forked(client))
-		return SHMB_EFORKED;
-	result = refuse_name(client, name);
 	if (result < 0)
 		return result;
 	params.name = wire_string(name);
