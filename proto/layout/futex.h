@@ -16,7 +16,10 @@
  */
 int futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_ns);
 
-/* futex_wake_all() - wake all who sleep on @word, in every process */
+/* futex_wake() - wake at most @n who sleep on @word, in every process. Return: how many were. */
+int futex_wake(const uint32_t *word, int n);
+
+/* futex_wake_all() - wake all of them */
 void futex_wake_all(const uint32_t *word);
 
 #endif

@@ -31,7 +31,14 @@ int futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_ns)
 	return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 }
 
+int futex_wake(const uint32_t *word, int n)
+{
+	long woken = syscall(SYS_futex, word, FUTEX_WAKE, n, NULL, NULL, 0);
+
+	return woken > 0 ? (int)woken : 0;
+}
+
 void futex_wake_all(const uint32_t *word)
 {
-	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	futex_wake(word, INT_MAX);
 }

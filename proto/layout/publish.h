@@ -59,8 +59,21 @@ struct layout_publish {
 
 	/* 128 */
 	struct layout_range ranges[LAYOUT_PUBLISH_RANGES];
-	uint8_t reserved2[LAYOUT_PUBLISH_BYTES - 128 -
-			  LAYOUT_PUBLISH_RANGES * sizeof(struct layout_range)];
+
+	/* 384: for snapshots, one cache line; see snapshot.h */
+	_Atomic uint64_t writing; /* odd: somebody with write access holds the lock exclusively */
+	_Atomic uint32_t consistency; /* enum layout_consistency */
+	uint8_t reserved2[52];
+
+	/* 448 */
+	uint8_t reserved3[LAYOUT_PUBLISH_BYTES - 448];
+};
+
+/* What an exclusive holder's death has left; the lock's own word is what lockers go by. */
+enum layout_consistency {
+	LAYOUT_CONSISTENT = 0,
+	LAYOUT_OWNER_DIED = 1,      /* set by the broker */
+	LAYOUT_NOT_RECOVERABLE = 2, /* set by whoever gave the lock back without putting it right */
 };
 
 _Static_assert(sizeof(struct layout_publish) == LAYOUT_PUBLISH_BYTES,
@@ -68,6 +81,7 @@ _Static_assert(sizeof(struct layout_publish) == LAYOUT_PUBLISH_BYTES,
 _Static_assert(offsetof(struct layout_publish, sequence) == 64,
 	       "the hand-over has a cache line of its own");
 _Static_assert(offsetof(struct layout_publish, ranges) == 128, "ranges follow it");
+_Static_assert(offsetof(struct layout_publish, writing) == 384, "snapshots have one, too");
 
 /* What a publisher has to do after layout_publish(). */
 enum layout_publish_duty {

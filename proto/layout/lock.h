@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LAYOUT_LOCK_H
+#define LAYOUT_LOCK_H
+
+/*
+ * The shared and exclusive lock in shared memory: of a region, or a named lock of its own.
+ *
+ * A lock segment holds one. It is given only to those with the lock right, and each attachment that
+ * locks has a *slot* in it, whose number the broker hands out. All that an attachment has of the
+ * lock is in its slot or names its slot, so that the broker can undo it exactly, whatever
+ * instruction its process died at. Threads of one process that use one attachment share the slot.
+ *
+ * Everything here is pure: steps over the words, each of them bounded. Spinning, sleeping and
+ * waking are the caller's, and it is told when to. doc/coordination.md argues the algorithm,
+ * tests/model/lock.pml checks it. All words are in the machine's byte order, and whoever has the
+ * lock right can write anything into them.
+ */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layout/step.h"
+
+enum {
+	LAYOUT_LOCK_MAGIC = 0x6c6d6873, /* "shml" */
+	LAYOUT_LOCK_VERSION = 1,
+	LAYOUT_LOCK_SLOTS_MAX = 1024,
+	LAYOUT_LOCK_SLOTS_DEFAULT = 62, /* with the header, one page of 4 KiB */
+};
+
+/* The lock's word. 0: free, and nothing to tell. */
+enum {
+	LAYOUT_LOCK_SLOT = 0x7ff,       /* the slot that has claimed it; 0: free */
+	LAYOUT_LOCK_LOST = 1 << 26,     /* not recoverable */
+	LAYOUT_LOCK_DIED = 1 << 27,     /* a holder died: the data may be half-written */
+	LAYOUT_LOCK_DRAINING = 1 << 28, /* the claimant sleeps on the readers of a slot */
+	LAYOUT_LOCK_SLEEPERS = 1 << 29, /* somebody sleeps on this word */
+};
+
+/* One cache line for each attachment, written by its process, and by the broker when that is gone.
+ */
+struct layout_lock_slot {
+	_Atomic uint32_t readers; /* shared locks held, and attempts at one; a draining claimant
+				     sleeps on it */
+	_Atomic uint32_t held; /* not 0: the claim of this slot is complete, all readers are out */
+	_Atomic uint32_t waiting_shared; /* threads that wait; for people */
+	_Atomic uint32_t waiting_exclusive;
+	_Atomic uint32_t ticket; /* 0, or when it asked for its turn, see layout_lock_ask() */
+	uint32_t reserved[11];
+};
+
+struct layout_lock {
+	/* 0: written by the broker when it makes the segment */
+	uint32_t magic;
+	uint32_t version;
+	uint32_t n_slots; /* for people: each client has it from the broker */
+	uint32_t reserved0[13];
+
+	/* 64: one cache line */
+	_Atomic uint32_t word;
+	_Atomic uint32_t next;      /* the slot whose turn it is; 0: nobody has waited long */
+	_Atomic uint32_t published; /* slots that may be in use: 1 to this */
+	_Atomic uint32_t tickets;   /* given out so far */
+	uint32_t reserved1[12];
+
+	/* 128: slot number 1 is the first */
+	struct layout_lock_slot slots[];
+};
+
+_Static_assert(sizeof(struct layout_lock_slot) == 64, "a slot is one cache line");
+_Static_assert(offsetof(struct layout_lock, slots) == 128, "two cache lines of header");
+
+/* layout_lock_bytes() - of a segment with @n_slots; not rounded to pages */
+static inline size_t layout_lock_bytes(uint32_t n_slots)
+{
+	return sizeof(struct layout_lock) + n_slots * sizeof(struct layout_lock_slot);
+}
+
+/* One attachment's view of a lock: everything the steps need, nothing of it in shared memory. */
+struct layout_locker {
+	struct layout_lock *lock;
+	struct layout_lock_slot *own;
+	uint32_t slot;    /* 1 to n_slots */
+	uint32_t n_slots; /* as the broker said; the segment is as large */
+};
+
+/* layout_lock_publish_slot() - once, before the first attempt: claimants look at the slot from now
+ * on */
+void layout_lock_publish_slot(const struct layout_locker *locker);
+
+/* What came of an attempt. */
+enum layout_lock_result {
+	LAYOUT_LOCK_GOT,
+	LAYOUT_LOCK_GOT_DIED,   /* exclusive: claimed, and the holder before died */
+	LAYOUT_LOCK_BUSY,       /* somebody has claimed it */
+	LAYOUT_LOCK_OWNER_DIED, /* shared: nobody has put it right yet */
+	LAYOUT_LOCK_UNUSABLE,   /* LOST */
+};
+
+/* ---- Shared ---- */
+
+/*
+ * layout_lock_leave() - give a shared lock back, or step back from an attempt
+ *
+ * Return: true: wake all who sleep on locker->own->readers.
+ */
+static inline bool layout_lock_leave(const struct layout_locker *locker)
+{
+	/* seq_cst: the claimant says that it sleeps and then looks at us; we leave and then look
+	 * whether it sleeps. */
+	uint32_t before = atomic_fetch_sub(&locker->own->readers, 1);
+
+	STEP();
+	return before == 1 && (atomic_load(&locker->lock->word) & LAYOUT_LOCK_DRAINING);
+}
+
+/*
+ * layout_lock_enter() - one attempt at a shared lock
+ *
+ * Return: true: it is held. False: nothing was done, or an attempt was made, and then *@ret_wake is
+ * as layout_lock_leave() returns it; layout_lock_look() tells why.
+ */
+static inline bool layout_lock_enter(const struct layout_locker *locker, bool *ret_wake)
+{
+	*ret_wake = false;
+	/* relaxed: only saves the attempt where it would fail, so that those who try again and
+	 * again do not keep a claimant from seeing the slot empty. */
+	if (atomic_load_explicit(&locker->lock->word, memory_order_relaxed) != 0)
+		return false;
+	/* seq_cst, a full barrier: the reader shows itself and then looks for a claim; the claimant
+	 * shows its claim and then looks for readers. One of the two sees the other. Both have seen
+	 * what the last holder wrote: the word that we read as 0 was released by it. */
+	atomic_fetch_add(&locker->own->readers, 1);
+	STEP();
+	if (atomic_load(&locker->lock->word) == 0)
+		return true;
+	*ret_wake = layout_lock_leave(locker);
+	return false;
+}
+
+/* layout_lock_look() - would a shared attempt fail, and why: BUSY, OWNER_DIED, UNUSABLE, or GOT
+ * (try) */
+enum layout_lock_result layout_lock_look(const struct layout_lock *lock);
+
+/* ---- Exclusive: claim, drain, hold, release ---- */
+
+/*
+ * layout_lock_claim() - the first step: bar everybody else
+ *
+ * Return: GOT or GOT_DIED (claimed: drain, then hold, or give it back with layout_lock_unclaim()),
+ * BUSY, UNUSABLE.
+ */
+enum layout_lock_result layout_lock_claim(const struct layout_locker *locker);
+
+/* layout_lock_claim_fast() - the same where nothing is in the way and nobody's turn is due */
+static inline bool layout_lock_claim_fast(const struct layout_locker *locker)
+{
+	struct layout_lock *lock = locker->lock;
+	uint32_t expected = 0;
+	bool claimed;
+
+	/* relaxed: a courtesy, see layout_lock_ask(). */
+	if (atomic_load_explicit(&lock->next, memory_order_relaxed) != 0)
+		return false;
+	claimed = atomic_compare_exchange_strong(&lock->word, &expected, locker->slot);
+	STEP();
+	return claimed;
+}
+
+/*
+ * layout_lock_first_reader() - after a claim: a slot with readers in it
+ * @ret_value: how many it had
+ *
+ * Return: the slot, or NULL: all are out.
+ */
+static inline struct layout_lock_slot *layout_lock_first_reader(const struct layout_locker *locker,
+								uint32_t *ret_value)
+{
+	struct layout_lock *lock = locker->lock;
+	/* seq_cst: a newcomer publishes its slot, then enters, then looks at the word; we have
+	 * claimed and look at published now. */
+	uint32_t n = atomic_load(&lock->published);
+
+	n = n < locker->n_slots ? n : locker->n_slots;
+	for (uint32_t i = 0; i < n; i++) {
+		/* seq_cst: behind the claim, see layout_lock_enter(); and what readers read comes
+		 * before what we will write, as leaving releases and this acquires. */
+		*ret_value = atomic_load(&lock->slots[i].readers);
+		if (*ret_value != 0)
+			return &lock->slots[i];
+	}
+	return NULL;
+}
+
+/*
+ * layout_lock_announce_drain() - the claimant is about to sleep on readers; look at them again
+ * after
+ *
+ * Return: false: the claim is not ours any more (a hostile client, or a broker that took us for
+ * dead).
+ */
+bool layout_lock_announce_drain(const struct layout_locker *locker);
+
+/* layout_lock_hold() - all readers are out: from now on our death leaves "owner died" */
+static inline void layout_lock_hold(const struct layout_locker *locker)
+{
+	/* relaxed: read by the broker alone, and only when this process is dead: it has then
+	 * executed some prefix of its program, the compiler keeping this store ahead of the
+	 * caller's writes. */
+	atomic_store_explicit(&locker->own->held, 1, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	STEP();
+}
+
+/*
+ * layout_lock_release() - end a claim, complete or not
+ * @left: what the word is to be: 0, LAYOUT_LOCK_DIED or LAYOUT_LOCK_LOST
+ *
+ * Return: true: wake all who sleep on the word.
+ */
+static inline bool layout_lock_release(const struct layout_locker *locker, uint32_t left)
+{
+	/* release: kept behind the caller's writes, so that "held" covers them all. Dying between
+	 * this and the exchange loses nothing: a claim that is not held is just released. */
+	atomic_store_explicit(&locker->own->held, 0, memory_order_release);
+	STEP();
+	/* seq_cst: sleepers set their bit in this very word, so none is overlooked. */
+	return atomic_exchange(&locker->lock->word, left) & LAYOUT_LOCK_SLEEPERS;
+}
+
+/* layout_lock_unclaim() - give up a claim that was not held. Return: as layout_lock_release(). */
+bool layout_lock_unclaim(const struct layout_locker *locker);
+
+/* layout_lock_downgrade() - from exclusive to shared, nobody in between. Return: as _release(). */
+bool layout_lock_downgrade(const struct layout_locker *locker);
+
+/* layout_lock_forgive() - the holder has put right what its predecessor left: clear DIED */
+void layout_lock_forgive(const struct layout_locker *locker);
+
+/* layout_lock_reset() - LOST becomes DIED. Return: false if it was not lost. */
+bool layout_lock_reset(struct layout_lock *lock);
+
+/* ---- Waiting for the word ---- */
+
+/*
+ * layout_lock_announce() - say that somebody will sleep on the word
+ *
+ * Return: true: sleep on it while it is *@ret_expected; false: it is free, try again.
+ */
+bool layout_lock_announce(struct layout_lock *lock, uint32_t *ret_expected);
+
+/*
+ * ---- Whose turn it is ----
+ *
+ * A claim goes to whoever comes first, which is fast and unfair. Who has waited for longer than it
+ * cares to spin asks for its turn: it draws a ticket, and the slot with the oldest ticket is named
+ * in `next`. A claimant that finds another slot named holds back for as long as the lock is free,
+ * but not for more than the courtesy time, so that one who is stopped, or dead, costs others that
+ * much and no more. Nothing but fairness depends on these words.
+ */
+
+/* layout_lock_ask() - ask for the turn of this slot, if it has not; repeat it while waiting */
+void layout_lock_ask(const struct layout_locker *locker);
+
+/* layout_lock_elsewhere() - the slot, not ours, whose turn it is; 0: ours or nobody's */
+static inline uint32_t layout_lock_elsewhere(const struct layout_locker *locker)
+{
+	uint32_t next = atomic_load(&locker->lock->next);
+
+	return next == locker->slot ? 0 : next;
+}
+
+/* layout_lock_pass_over() - @slot had its turn and did not come: back to the end of the queue */
+void layout_lock_pass_over(const struct layout_locker *locker, uint32_t slot);
+
+/*
+ * layout_lock_served() - one that had asked has the lock, or no longer wants it
+ *
+ * Return: true: wake all who sleep on lock->next.
+ */
+bool layout_lock_served(const struct layout_locker *locker);
+
+/* ---- Repair, by the broker, when the process of a slot is gone ---- */
+
+/* layout_lock_died_holding() - did it hold the lock exclusively? To be asked before the repair. */
+bool layout_lock_died_holding(const struct layout_locker *dead);
+
+/*
+ * layout_lock_repair() - undo whatever the slot has of the lock
+ *
+ * Idempotent, whoever dies during it: run it again. Bounded, whatever the words say and however
+ * they change meanwhile. Afterwards wake all on lock->word, lock->next and dead->own->readers.
+ */
+void layout_lock_repair(const struct layout_locker *dead);
+
+#endif
