@@ -164,7 +164,7 @@ static int read_json(struct transfer *transfer)
 		size_t length = left < sizeof(buffer) ? (size_t)left : sizeof(buffer);
 
 		result = shmb_region_read(transfer->region, transfer->offset + transfer->done,
-					  buffer, length);
+					  buffer, length, 0);
 		if (result == 0)
 			write_base64(buffer, length);
 		transfer->done += length;

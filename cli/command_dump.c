@@ -89,7 +89,7 @@ static int dump_range(struct cli *cli, struct dump *dump, struct shmb_region *re
 
 	while (offset < end && ferror(stdout) == 0) {
 		size_t length = end - offset < CHUNK ? (size_t)(end - offset) : CHUNK;
-		int result = shmb_region_read(region, offset, buffer, length);
+		int result = shmb_region_read(region, offset, buffer, length, 0);
 
 		if (result < 0)
 			return cli_fail_region(cli, region, result);

@@ -215,7 +215,7 @@ int shmb_region_resize(struct shmb_region *region, uint64_t size)
 
 int shmb_region_remove(struct shmb_client *client, const char *name)
 {
-	struct wire_region_name params = { .has = 0 };
+	struct wire_remove_params params = { .has = 0 };
 	int result = check_name(client, name);
 
 	if (result < 0)

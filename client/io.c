@@ -37,7 +37,8 @@ static inline int check_write(struct shmb_region *region, uint64_t offset, uint6
 	return 0;
 }
 
-int shmb_region_read(struct shmb_region *region, uint64_t offset, void *buffer, size_t length)
+int shmb_region_read(struct shmb_region *region, uint64_t offset, void *buffer, size_t length,
+		     unsigned flags)
 {
 	int result = check_read(region, offset, length);
 
@@ -47,7 +48,7 @@ int shmb_region_read(struct shmb_region *region, uint64_t offset, void *buffer, 
 }
 
 int shmb_region_write(struct shmb_region *region, uint64_t offset, const void *buffer,
-		      size_t length)
+		      size_t length, unsigned flags)
 {
 	int result = check_write(region, offset, length);
 
@@ -158,7 +159,7 @@ int64_t shmb_region_read_string(struct shmb_region *region, uint64_t offset, cha
 
 int shmb_region_write_string(struct shmb_region *region, uint64_t offset, const char *string)
 {
-	return shmb_region_write(region, offset, string, strlen(string) + 1);
+	return shmb_region_write(region, offset, string, strlen(string) + 1, 0);
 }
 
 /* ---- Views and flush ---- */

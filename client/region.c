@@ -52,7 +52,7 @@ void region_unref(struct shmb_region *region)
 void region_give_back(struct shmb_client *client, struct call *call, bool failed)
 {
 	const struct wire_region_attached *attached = &call->result.attached;
-	struct wire_region_name params = { .name = wire_string(call->attach->name) };
+	struct wire_remove_params params = { .name = wire_string(call->attach->name) };
 
 	/* Before the attachment ends: as long as it is there the name cannot mean another region,
 	 * unless somebody took it away. */

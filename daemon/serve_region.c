@@ -390,7 +390,7 @@ int serve_region_chown(struct request *request)
 
 int serve_region_remove(struct request *request)
 {
-	const struct wire_region_name *params = request->params;
+	const struct wire_remove_params *params = request->params;
 	struct region *region;
 	int result = find_owned(request, params->name, &region);
 

@@ -43,6 +43,8 @@
 	X(EDISCONNECTED, -10006, "disconnected", "the connection to the broker is gone")       \
 	X(EFORKED, -10007, "forked", "the handle belongs to the parent process")               \
 	X(EVERSION, -10008, "version", "no common protocol version")                           \
+	X(ESLOTS, -10009, "no-slots", "every slot is taken")                                   \
+	X(EKIND, -10010, "wrong-kind", "the name belongs to another kind of object")           \
 	X(EUNKNOWN, -10099, "unknown", "unknown error")
 
 enum shmb_error_code {

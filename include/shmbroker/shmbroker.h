@@ -9,6 +9,11 @@
  * descriptors; this library maps them. From then on reading, writing and waiting happen in shared
  * memory, without the broker.
  *
+ * A *lock* coordinates writers and readers: every region has one, and there are named locks without
+ * data. A named *semaphore* counts, or holds permits that come back when their holder dies.
+ * Locking, posting and waiting happen in shared memory, too. Regions, locks and semaphores share
+ * one namespace.
+ *
  * Names: "video/cam0": components of [A-Za-z0-9._-] with '/' between, 1 to SHMB_NAME_MAX bytes in
  * all, no empty, "." or ".." component. A name whose first component is "~UID" belongs to that
  * user: only it (and root) may create there.
@@ -23,8 +28,11 @@
  * ..._free() must be the last call on its handle.
  *
  * Blocking: functions that ask the broker block for at most the client's timeout. Functions on
- * mapped memory never block, except shmb_region_wait(), and shmb_region_flush() for as long as the
- * system takes.
+ * mapped memory never block, except those that take a timeout, shmb_region_read() and
+ * shmb_region_write() with SHMB_LOCKED, and shmb_region_flush() for as long as the system takes.
+ *
+ * Timeouts are in milliseconds of the monotonic clock: 0 tries and returns, -1 waits without a
+ * limit. Waiting spins for at most the client's spin_us, adaptively, and then sleeps.
  */
 
 #include <stddef.h>
@@ -49,6 +57,8 @@ extern "C" {
 
 struct shmb_client;
 struct shmb_region;
+struct shmb_lock;
+struct shmb_semaphore;
 
 /* ---- Access, mode and other small vocabularies ---- */
 
@@ -140,8 +150,8 @@ int shmb_error_format(const struct shmb_error *error, char *buffer, size_t size)
 struct shmb_client_options {
 	size_t struct_size;
 	int timeout_ms;   /* bound of each request, connecting included; default 5000 */
-	int spin_us;      /* microseconds shmb_region_wait() may spin before it sleeps; -1: measured
-			     default */
+	int spin_us;      /* microseconds that waiting may spin before it sleeps; 0: never, for
+			     battery-bound or single-processor machines; -1: measured default */
 	const char *name; /* shown by the broker's logs and `shmbctl stats`; NULL: the program's
 			     name. Borrowed. */
 };
@@ -244,13 +254,14 @@ struct shmb_region_options {
 	enum shmb_backing backing;   /* create */
 	enum shmb_lifetime lifetime; /* create; default SHMB_ATTACHED */
 	uint64_t capacity; /* create: bytes the region can grow to without moving; 0: its size */
+	uint32_t slots; /* create: attachments that can use its lock at a time, 1 to 1024; 0: 62 */
 };
 
 /** Initializer with the defaults: struct shmb_region_options o = SHMB_REGION_OPTIONS_INIT; */
 #define SHMB_REGION_OPTIONS_INIT                                                     \
 	{                                                                            \
 		sizeof(struct shmb_region_options), SHMB_READ | SHMB_WRITE, 0, 0700, \
-			SHMB_BACKING_DEFAULT, SHMB_ATTACHED, 0                       \
+			SHMB_BACKING_DEFAULT, SHMB_ATTACHED, 0, 0                    \
 	}
 
 /**
@@ -423,7 +434,7 @@ int shmb_region_resize(struct shmb_region *region, uint64_t size);
  *
  * The name is free at once; those attached keep the memory until they let go. Owner or root only.
  *
- * Return: 0, or SHMB_EINVAL, SHMB_ENOENT, SHMB_EACCES.
+ * Return: 0, or SHMB_EINVAL, SHMB_ENOENT, SHMB_EACCES, SHMB_EKIND (a lock or semaphore).
  */
 int shmb_region_remove(struct shmb_client *client, const char *name);
 
@@ -467,18 +478,37 @@ int shmb_region_fd(struct shmb_region *region);
  *
  * Positions and lengths are in bytes. Bounds are checked against the size of that moment; a refused
  * call moves no byte and returns SHMB_EBOUNDS with the particulars in shmb_region_last_error(). All
- * writing needs SHMB_WRITE, else SHMB_EMODE. None of these functions locks: coordinate, or publish
- * and wait.
+ * writing needs SHMB_WRITE, else SHMB_EMODE. None of these functions locks unless SHMB_LOCKED says
+ * so: coordinate, or publish and wait.
  */
 
-/** shmb_region_read() - copy @length bytes at @offset to @buffer. A length of 0 is fine. Return: 0
- * or SHMB_EBOUNDS. */
-int shmb_region_read(struct shmb_region *region, uint64_t offset, void *buffer, size_t length);
+/** Flags of shmb_region_read() and shmb_region_write(). */
+enum shmb_copy_flags {
+	SHMB_LOCKED = 1 << 0, /* hold the region's lock around the copy: shared to read, exclusive
+				 to write. Waits for it for at most the client's timeout. */
+};
 
-/** shmb_region_write() - copy @length bytes from @buffer to @offset. Return: 0, SHMB_EBOUNDS or
- * SHMB_EMODE. */
+/**
+ * shmb_region_read() - copy @length bytes at @offset to @buffer
+ * @length: bytes; 0 is fine
+ * @flags:  enum shmb_copy_flags
+ *
+ * Return: 0, SHMB_EBOUNDS, SHMB_EINVAL (unknown flag), or with SHMB_LOCKED what shmb_region_lock()
+ * may return; nothing is copied then.
+ */
+int shmb_region_read(struct shmb_region *region, uint64_t offset, void *buffer, size_t length,
+		     unsigned flags);
+
+/**
+ * shmb_region_write() - copy @length bytes from @buffer to @offset
+ * @flags: enum shmb_copy_flags
+ *
+ * Return: 0, SHMB_EBOUNDS, SHMB_EMODE, SHMB_EINVAL (unknown flag), or with SHMB_LOCKED what
+ * shmb_region_lock() may return. SHMB_EOWNERDEAD: nothing was written and the lock is not held;
+ * lock by hand to put the data right.
+ */
 int shmb_region_write(struct shmb_region *region, uint64_t offset, const void *buffer,
-		      size_t length);
+		      size_t length, unsigned flags);
 
 /* One integer at any offset, aligned or not: in the machine's byte order, or little-endian
  * (..._le). */
@@ -548,6 +578,351 @@ void shmb_view_release(struct shmb_view *view);
  * Return: 0, or SHMB_EBOUNDS, SHMB_EIO.
  */
 int shmb_region_flush(struct shmb_region *region, uint64_t offset, uint64_t length);
+
+/* ---- The lock of a region ----
+ *
+ * Shared (many readers) or exclusive (one writer). It needs SHMB_LOCK, which SHMB_WRITE implies. It
+ * is exact under kill -9: whatever instruction a process dies at, the broker undoes precisely what
+ * it held, and others go on within about a millisecond. A holder that is stopped is alive: nobody
+ * breaks its lock.
+ *
+ * Owner death. If an exclusive holder dies, or closes the handle, the data may be half-written. The
+ * next exclusive locker then gets SHMB_EOWNERDEAD *with the lock held*: it puts the data right,
+ * calls shmb_region_mark_consistent() and unlocks. Shared lockers get SHMB_EOWNERDEAD and no lock
+ * until that has happened. A holder with SHMB_WRITE that unlocks without it leaves the lock not
+ * recoverable, and all lockers get SHMB_ENOTRECOVERABLE until shmb_region_reset_lock().
+ *
+ * Fairness. A lock that is free goes to who comes first. Who has waited for as long as it may spin
+ * asks for its turn; turns are given in the order in which they were asked for, and a writer lets
+ * those have theirs first. (One that is stopped when its turn comes loses it after a millisecond.)
+ * A writer that has come so far that it only waits for readers to leave bars new ones. So neither
+ * readers nor writers that run starve.
+ *
+ * Threads. Several threads may use one handle; each unlocks what it locked, shared locks are
+ * counted. A thread that asks for the lock while it holds it exclusively gets SHMB_EDEADLK. One
+ * that holds it shared and asks for it exclusively is not found out, and waits for itself.
+ *
+ * Slots. The lock has a table of slots (struct shmb_region_options.slots), one for each handle that
+ * locks. A handle gets its slot at the first locking call, which asks the broker, or when it is
+ * opened with SHMB_LOCK in its access.
+ */
+
+enum shmb_lock_kind {
+	SHMB_SHARED = 1,
+	SHMB_EXCLUSIVE = 2,
+};
+
+/**
+ * shmb_region_lock() - take the lock
+ * @timeout_ms: milliseconds; 0 tries, -1 waits without a limit
+ *
+ * Makes no system call where nobody is in the way. What the last exclusive holder wrote is visible.
+ *
+ * Return: 0 (held), or
+ *   SHMB_EOWNERDEAD       exclusive: held, but put the data right first; shared: not held
+ *   SHMB_ENOTRECOVERABLE  not held, see above
+ *   SHMB_ETIMEDOUT        not held in time
+ *   SHMB_EDEADLK          this thread holds it exclusively
+ *   SHMB_EMODE            the handle was opened for neither writing nor locking
+ *   SHMB_EINVAL           bad @kind
+ *   SHMB_ESLOTS           first use: as many handles as there are slots use the lock already
+ *   SHMB_EDQUOT, SHMB_ENOMEM, SHMB_EMFILE, SHMB_ENFILE, SHMB_ETOOMANYREFS  first use: resources
+ */
+int shmb_region_lock(struct shmb_region *region, enum shmb_lock_kind kind, int timeout_ms);
+
+/**
+ * shmb_region_unlock() - give the lock back, shared or exclusive
+ *
+ * Makes no system call unless somebody sleeps. Return: 0, or SHMB_EINVAL (it is not held).
+ */
+int shmb_region_unlock(struct shmb_region *region);
+
+/**
+ * shmb_region_downgrade() - turn an exclusive lock into a shared one, with nobody in between
+ *
+ * Return: 0, SHMB_EINVAL (not held exclusively), or SHMB_EOWNERDEAD (mark it consistent first;
+ * still held exclusively).
+ */
+int shmb_region_downgrade(struct shmb_region *region);
+
+/**
+ * shmb_region_mark_consistent() - the data are right again
+ *
+ * For a holder that got SHMB_EOWNERDEAD, any time before it unlocks; twice does no harm. Needs
+ * SHMB_WRITE.
+ *
+ * Return: 0, SHMB_EINVAL (not held exclusively), SHMB_EMODE.
+ */
+int shmb_region_mark_consistent(struct shmb_region *region);
+
+/**
+ * shmb_region_reset_lock() - give a lock that is not recoverable another chance
+ *
+ * The next exclusive locker gets SHMB_EOWNERDEAD again. Needs SHMB_WRITE.
+ *
+ * Return: 0, SHMB_EINVAL (it is not in that state), SHMB_EMODE, or what the first use may return.
+ */
+int shmb_region_reset_lock(struct shmb_region *region);
+
+/**
+ * shmb_region_snapshot() - copy a range as it was at one moment, with read access alone
+ * @offset, @length: bytes
+ *
+ * Untorn with respect to those who write under the exclusive lock. Takes no lock and disturbs
+ * nobody: copies, and looks whether somebody wrote meanwhile.
+ *
+ * Return: 0, SHMB_EBOUNDS,
+ *   SHMB_EBUSY            it was being written at every try (some milliseconds); @buffer has no
+ * meaning SHMB_EOWNERDEAD       its writer died, and nobody has put the data right yet
+ *   SHMB_ENOTRECOVERABLE  nor said that it would
+ */
+int shmb_region_snapshot(struct shmb_region *region, uint64_t offset, void *buffer, size_t length);
+
+/* ---- Named locks ---- */
+
+struct shmb_lock_options {
+	size_t struct_size;
+	uint32_t mode; /* create: octal, digits of enum shmb_access; using it needs SHMB_LOCK. 0700
+			*/
+	enum shmb_lifetime lifetime; /* create; default SHMB_ATTACHED */
+	uint32_t slots; /* create: handles that can be open at a time, 1 to 1024; 0: 62 */
+};
+
+#define SHMB_LOCK_OPTIONS_INIT                                           \
+	{                                                                \
+		sizeof(struct shmb_lock_options), 0700, SHMB_ATTACHED, 0 \
+	}
+
+/**
+ * shmb_lock_create(), shmb_lock_open(), shmb_lock_open_or_create() - a lock without data
+ * @name:     see "Names" above
+ * @options:  NULL for the defaults
+ * @ret_lock: give it back with shmb_lock_free()
+ *
+ * As with regions: create fails if the name is taken, open if there is none, open_or_create returns
+ * 1 if it made the lock. For thousands of small mutexes, owned semaphores of one permit cost less.
+ *
+ * Return: 0 (or 1), or SHMB_EINVAL, SHMB_EEXIST, SHMB_ENOENT, SHMB_EACCES, SHMB_EDQUOT,
+ * SHMB_ENOSPC, SHMB_EKIND (the name is a region's or a semaphore's), SHMB_ESLOTS, or resources, as
+ * for regions.
+ */
+int shmb_lock_create(struct shmb_client *client, const char *name,
+		     const struct shmb_lock_options *options, struct shmb_lock **ret_lock);
+int shmb_lock_open(struct shmb_client *client, const char *name, struct shmb_lock **ret_lock);
+int shmb_lock_open_or_create(struct shmb_client *client, const char *name,
+			     const struct shmb_lock_options *options, struct shmb_lock **ret_lock);
+
+/** shmb_lock_free() - let go; a lock held exclusively counts as abandoned: "owner died". NULL is
+ * fine. Return: NULL. */
+struct shmb_lock *shmb_lock_free(struct shmb_lock *lock);
+
+/* The same as for a region's lock; whoever may use a named lock may also mark and reset it. */
+int shmb_lock_acquire(struct shmb_lock *lock, enum shmb_lock_kind kind, int timeout_ms);
+int shmb_lock_release(struct shmb_lock *lock);
+int shmb_lock_downgrade(struct shmb_lock *lock);
+int shmb_lock_mark_consistent(struct shmb_lock *lock);
+int shmb_lock_reset(struct shmb_lock *lock);
+
+/** shmb_lock_remove() - take the name away; those who have it open keep it. Return: 0, SHMB_EINVAL,
+ * SHMB_ENOENT, SHMB_EACCES, SHMB_EKIND. */
+int shmb_lock_remove(struct shmb_client *client, const char *name);
+
+/** A process, as the broker knows it. */
+struct shmb_process {
+	uint32_t pid; /* 0: in a PID namespace that the broker cannot see into, or there is none */
+	uint32_t uid;
+	char command[65]; /* what it called itself when it connected */
+};
+
+/** What a lock looked like a moment ago: a region's that was used, or a named one. */
+struct shmb_lock_info {
+	size_t struct_size;
+	char name[SHMB_NAME_MAX + 1];
+	uint64_t id;
+	int is_region; /* the lock of a region */
+	uint32_t uid, gid, mode;
+	enum shmb_lifetime lifetime;
+	uint32_t attachments; /* handles of the region or lock */
+	uint32_t slots, slots_used;
+	int held;                   /* exclusively, by @holder */
+	int pending;                /* @holder waits for readers to leave */
+	uint32_t readers;           /* shared locks held */
+	uint32_t waiting_shared;    /* threads */
+	uint32_t waiting_exclusive; /* threads */
+	int owner_died;             /* nobody has put the data right yet */
+	int not_recoverable;
+	struct shmb_process holder; /* exclusive, else one of the readers, else zeros */
+};
+
+/** shmb_lock_stat() - look at a lock: of a region, or named. Return: 0, SHMB_EINVAL, SHMB_ENOENT,
+ * SHMB_EKIND (a semaphore). */
+int shmb_lock_stat(struct shmb_client *client, const char *name, struct shmb_lock_info *ret_info);
+
+/** One lock of a list; @info is valid during the call. Non-zero ends the walk. */
+typedef int (*shmb_lock_list_fn)(const struct shmb_lock_info *info, void *userdata);
+
+/** shmb_lock_list() - walk the locks that the caller may know of, ordered by name, as
+ * shmb_region_list(): named ones, and those of regions that somebody has locked. */
+int shmb_lock_list(struct shmb_client *client, const char *prefix, shmb_lock_list_fn callback,
+		   void *userdata);
+
+/* ---- Named semaphores ---- */
+
+enum shmb_semaphore_kind {
+	SHMB_COUNTING = 1, /* as POSIX: no owner; for signals and bounded buffers */
+	SHMB_OWNED = 2, /* N permits that each know their holder and come back when it dies or lets
+			   go: mutexes, pools */
+};
+
+struct shmb_semaphore_options {
+	size_t struct_size;
+	enum shmb_semaphore_kind kind; /* default SHMB_COUNTING */
+	uint32_t mode;                 /* octal; using it needs SHMB_LOCK. Default 0700 */
+	enum shmb_lifetime lifetime;   /* default SHMB_ATTACHED */
+	uint32_t initial; /* counting: the value it begins with, 0 to @maximum. Not for owned */
+	uint32_t maximum; /* counting: 1 to 2147483647, 0: that; owned: permits, 1 to 1024, 0: 1 */
+};
+
+#define SHMB_SEMAPHORE_OPTIONS_INIT                                                             \
+	{                                                                                       \
+		sizeof(struct shmb_semaphore_options), SHMB_COUNTING, 0700, SHMB_ATTACHED, 0, 0 \
+	}
+
+/**
+ * shmb_semaphore_create(), shmb_semaphore_open(), shmb_semaphore_open_or_create() - a named
+ * semaphore
+ * @name:          see "Names" above
+ * @options:       NULL for the defaults
+ * @ret_semaphore: give it back with shmb_semaphore_free()
+ *
+ * Semaphores of one owner, group and mode share memory: one costs 64 bytes (owned: 16 and 4 for
+ * each permit), no descriptor and no mapping of its own; a client maps 256 KiB for each 3,072 of
+ * them.
+ *
+ * Return: as for named locks. SHMB_ESLOTS: more than 1,023 clients use semaphores of this owner,
+ * group and mode.
+ */
+int shmb_semaphore_create(struct shmb_client *client, const char *name,
+			  const struct shmb_semaphore_options *options,
+			  struct shmb_semaphore **ret_semaphore);
+int shmb_semaphore_open(struct shmb_client *client, const char *name,
+			struct shmb_semaphore **ret_semaphore);
+int shmb_semaphore_open_or_create(struct shmb_client *client, const char *name,
+				  const struct shmb_semaphore_options *options,
+				  struct shmb_semaphore **ret_semaphore);
+
+/** shmb_semaphore_free() - let go. The permits that this client holds come back when it has let go
+ * of its last handle of this semaphore. NULL is fine. Return: NULL. */
+struct shmb_semaphore *shmb_semaphore_free(struct shmb_semaphore *semaphore);
+
+/**
+ * shmb_semaphore_wait() - take one: sem_wait(), and with a timeout of 0 sem_trywait()
+ * @timeout_ms: milliseconds; 0 tries, -1 waits without a limit
+ *
+ * Owned: takes any permit; to know which, shmb_semaphore_take(). Makes no system call if there is
+ * one.
+ *
+ * Return: 0, or SHMB_ETIMEDOUT.
+ */
+int shmb_semaphore_wait(struct shmb_semaphore *semaphore, int timeout_ms);
+
+/**
+ * shmb_semaphore_post() - give @n at once
+ * @n: 1 or more
+ *
+ * Owned: gives back permits that this client holds, the lowest first. Makes no system call unless
+ * somebody sleeps.
+ *
+ * Return: 0, SHMB_EINVAL (0), or SHMB_EOVERFLOW: the value would pass the maximum, or the client
+ * holds fewer permits. Nothing was given then.
+ */
+int shmb_semaphore_post(struct shmb_semaphore *semaphore, uint32_t n);
+
+/** shmb_semaphore_value() - the count, or how many permits are free; it may have changed when this
+ * returns. Return: 0 or more, or an error. */
+int64_t shmb_semaphore_value(struct shmb_semaphore *semaphore);
+
+/** One permit of an owned semaphore, as of one taking. May be handed to other processes. */
+struct shmb_permit {
+	uint32_t index; /* 0 to permits - 1: the buffer of a pool, say */
+	uint32_t serial;
+};
+
+/**
+ * shmb_semaphore_take() - take a permit, and learn which
+ *
+ * Permits belong to the client: to all its threads and handles, and to no other client.
+ *
+ * Return: 0, SHMB_ETIMEDOUT, or SHMB_EKIND (a counting semaphore).
+ */
+int shmb_semaphore_take(struct shmb_semaphore *semaphore, int timeout_ms,
+			struct shmb_permit *ret_permit);
+
+/** shmb_semaphore_give() - give back a permit that this client took or adopted. Return: 0,
+ * SHMB_EINVAL (it does not hold it, or not since that taking), SHMB_EKIND. */
+int shmb_semaphore_give(struct shmb_semaphore *semaphore, const struct shmb_permit *permit);
+
+/**
+ * shmb_semaphore_adopt() - become the holder of a permit that another client holds
+ *
+ * For handing a buffer on: the one who took it puts the permit into a queue, and whoever takes it
+ * out adopts it, in one step: at every instant exactly one of the two holds it. The old holder
+ * agrees by putting it there; nothing else asks it.
+ *
+ * Return: 0, SHMB_ENOENT (it came back meanwhile: its holder died or gave it back), SHMB_EINVAL (no
+ * such index), SHMB_EKIND.
+ */
+int shmb_semaphore_adopt(struct shmb_semaphore *semaphore, const struct shmb_permit *permit);
+
+/** shmb_semaphore_remove() - take the name away. Return: 0, SHMB_EINVAL, SHMB_ENOENT, SHMB_EACCES,
+ * SHMB_EKIND. */
+int shmb_semaphore_remove(struct shmb_client *client, const char *name);
+
+struct shmb_semaphore_info {
+	size_t struct_size;
+	char name[SHMB_NAME_MAX + 1];
+	uint64_t id;
+	enum shmb_semaphore_kind kind;
+	uint32_t uid, gid, mode;
+	enum shmb_lifetime lifetime;
+	uint32_t attachments;       /* clients that have it open */
+	uint32_t value;             /* the count, or free permits */
+	uint32_t maximum;           /* or permits in all */
+	uint32_t waiting;           /* threads that sleep for it */
+	struct shmb_process holder; /* owned: of one of the permits that are taken, else zeros */
+};
+
+/** shmb_semaphore_stat(), shmb_semaphore_list() - look at one, or walk those that the caller may
+ * know of, ordered by name, as with locks. */
+int shmb_semaphore_stat(struct shmb_client *client, const char *name,
+			struct shmb_semaphore_info *ret_info);
+typedef int (*shmb_semaphore_list_fn)(const struct shmb_semaphore_info *info, void *userdata);
+int shmb_semaphore_list(struct shmb_client *client, const char *prefix,
+			shmb_semaphore_list_fn callback, void *userdata);
+
+/* ---- Who holds and who waits ---- */
+
+/** One client's part in a lock or semaphore. */
+struct shmb_holder {
+	size_t struct_size;
+	struct shmb_process process;
+	int exclusive;    /* locks: holds it exclusively, or waits only for readers to leave */
+	uint32_t shared;  /* locks: shared locks held */
+	uint32_t permits; /* owned semaphores: held */
+	uint32_t waiting; /* threads that wait, for either kind of lock or for the semaphore */
+	int condemned;    /* the broker dropped its connection; its process lives */
+};
+
+typedef int (*shmb_holders_fn)(const struct shmb_holder *holder, void *userdata);
+
+/**
+ * shmb_client_holders() - walk the clients that hold something of an object or wait for it
+ * @name: of a region, lock or semaphore
+ *
+ * Return: 0, what @callback returned if that was not 0, SHMB_EINVAL, SHMB_ENOENT.
+ */
+int shmb_client_holders(struct shmb_client *client, const char *name, shmb_holders_fn callback,
+			void *userdata);
 
 /* ---- Publish and wait ----
  *

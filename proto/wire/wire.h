@@ -26,6 +26,7 @@ enum {
 	WIRE_FDS_MAX = 4,         /* descriptors with one message */
 	WIRE_DEPTH_MAX = 8,       /* nesting of MessagePack containers */
 	WIRE_FEATURE_PUBLISH = 1, /* hello_result.features */
+	WIRE_FEATURE_LOCKS = 2,   /* locks and semaphores */
 };
 
 /* A string or byte string; not NUL-terminated. */

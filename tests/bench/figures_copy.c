@@ -25,7 +25,7 @@ static int run_read(void *context, uint64_t count, double *ret_ns)
 	double begin = bench_now();
 
 	for (uint64_t i = 0; i < count; i++) {
-		int r = shmb_region_read(copy->region, 0, copy->buffer, copy->size);
+		int r = shmb_region_read(copy->region, 0, copy->buffer, copy->size, 0);
 
 		if (r < 0)
 			return r;
@@ -54,7 +54,7 @@ static int run_write(void *context, uint64_t count, double *ret_ns)
 	double begin = bench_now();
 
 	for (uint64_t i = 0; i < count; i++) {
-		int r = shmb_region_write(copy->region, 0, copy->buffer, copy->size);
+		int r = shmb_region_write(copy->region, 0, copy->buffer, copy->size, 0);
 
 		if (r < 0)
 			return r;

@@ -326,7 +326,7 @@ static void attack_library_mapping(struct broker *broker, void *argument)
 	char byte = 1;
 
 	CHECK(mprotect(shmb_region_data(region), 4096, PROT_READ | PROT_WRITE) < 0);
-	CHECK_CODE(shmb_region_write(region, 0, &byte, 1), SHMB_EMODE);
+	CHECK_CODE(shmb_region_write(region, 0, &byte, 1, 0), SHMB_EMODE);
 	CHECK_CODE(shmb_region_write_u64(region, 0, 1), SHMB_EMODE);
 	CHECK_CODE(shmb_region_write_string(region, 0, "x"), SHMB_EMODE);
 	CHECK_CODE(shmb_region_resize(region, 100), SHMB_EMODE);

@@ -44,20 +44,20 @@ CASE(F20_any_range_and_nothing_beyond, PRIVATE)
 
 	for (i = 0; i < sizeof(out); i++)
 		out[i] = (char)(i * 7);
-	CHECK_OK(shmb_region_write(region, 0, out, sizeof(out)));
-	CHECK_OK(shmb_region_read(region, 0, in, sizeof(in)));
+	CHECK_OK(shmb_region_write(region, 0, out, sizeof(out), 0));
+	CHECK_OK(shmb_region_read(region, 0, in, sizeof(in), 0));
 	CHECK(memcmp(in, out, sizeof(in)) == 0);
-	CHECK_OK(shmb_region_read(region, 9999, in, 1));
+	CHECK_OK(shmb_region_read(region, 9999, in, 1, 0));
 	CHECK_INT(in[0], out[9999]);
-	CHECK_OK(shmb_region_read(region, 10000, in, 0));
-	CHECK_CODE(shmb_region_read(region, 10001, in, 0), SHMB_EBOUNDS);
-	CHECK_CODE(shmb_region_read(region, 10000, in, 1), SHMB_EBOUNDS);
-	CHECK_CODE(shmb_region_read(region, UINT64_MAX, in, 2), SHMB_EBOUNDS);
-	CHECK_CODE(shmb_region_read(region, UINT64_MAX - 4, in, 8), SHMB_EBOUNDS);
+	CHECK_OK(shmb_region_read(region, 10000, in, 0, 0));
+	CHECK_CODE(shmb_region_read(region, 10001, in, 0, 0), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_read(region, 10000, in, 1, 0), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_read(region, UINT64_MAX, in, 2, 0), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_read(region, UINT64_MAX - 4, in, 8, 0), SHMB_EBOUNDS);
 
 	memset(in, 0x55, sizeof(in));
-	CHECK_CODE(shmb_region_write(region, 9990, in, 11), SHMB_EBOUNDS);
-	CHECK_OK(shmb_region_read(region, 9990, in, 10));
+	CHECK_CODE(shmb_region_write(region, 9990, in, 11, 0), SHMB_EBOUNDS);
+	CHECK_OK(shmb_region_read(region, 9990, in, 10, 0));
 	CHECK(memcmp(in, out + 9990, 10) == 0); /* moved no byte */
 	error = last(region);
 	CHECK_CODE(error.code, SHMB_EBOUNDS);
@@ -172,7 +172,7 @@ static void walk_the_mapping(struct broker *broker, void *argument)
 	CHECK(shmb_region_data(region) == data);
 	CHECK_OK(shmb_region_info(region, &info));
 	CHECK_INT(info.size, 12345);
-	CHECK_CODE(shmb_region_read(region, 12345, &byte, 1), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_read(region, 12345, &byte, 1, 0), SHMB_EBOUNDS);
 	shmb_region_free(region);
 	shmb_client_free(client);
 }
@@ -223,8 +223,8 @@ static void check_resize(struct broker *broker, enum shmb_backing backing)
 	CHECK_INT(shmb_region_size(region), MIB + 100);
 	CHECK_OK(fstat(shmb_region_fd(region), &st));
 	CHECK(st.st_blocks * 512 <= MIB + 2 * 4096); /* given back */
-	CHECK_CODE(shmb_region_read(region, MIB + 100, &byte, 1), SHMB_EBOUNDS);
-	CHECK_CODE(shmb_region_write(region, MIB + 99, "ab", 2), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_read(region, MIB + 100, &byte, 1, 0), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_write(region, MIB + 99, "ab", 2, 0), SHMB_EBOUNDS);
 
 	data[2 * MIB] = 5; /* a late writer through a stale pointer */
 	CHECK_OK(shmb_region_resize(region, 16 * MIB));
@@ -288,7 +288,7 @@ CASE(F12_the_last_error_says_what_a_person_can_act_on, PRIVATE, .arguments = { "
 	CHECK(strstr(sentence, "1048576"));
 
 	region = create(client, "small", 100, NULL);
-	CHECK_CODE(shmb_region_read(region, 100, &byte, 1), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_read(region, 100, &byte, 1, 0), SHMB_EBOUNDS);
 	CHECK_CODE(last(region).code, SHMB_EBOUNDS);
 	CHECK_OK(shmb_client_last_error(client, &error));
 	CHECK_CODE(error.code, SHMB_EFBIG); /* each handle has its own */
@@ -314,7 +314,7 @@ static void *copy_all_the_time(void *argument)
 
 	atomic_fetch_add(&shared->ready, 1);
 	do {
-		r = shmb_region_read(shared->region, 4096, buffer, sizeof(buffer));
+		r = shmb_region_read(shared->region, 4096, buffer, sizeof(buffer), 0);
 		if (r != 0 && r != SHMB_ECLOSED)
 			return (void *)1;
 	} while (r == 0 || !atomic_load(&shared->stop));
@@ -354,8 +354,8 @@ CASE(F36_a_closed_handle_says_closed_and_never_crashes, PRIVATE)
 		CHECK_OK(shmb_client_ping(shared.client));
 	CHECK_OK(shmb_region_close(shared.region));
 	CHECK_CODE(shmb_region_close(shared.region), SHMB_ECLOSED);
-	CHECK_CODE(shmb_region_read(shared.region, 0, &byte, 1), SHMB_ECLOSED);
-	CHECK_CODE(shmb_region_write(shared.region, 0, "x", 1), SHMB_ECLOSED);
+	CHECK_CODE(shmb_region_read(shared.region, 0, &byte, 1, 0), SHMB_ECLOSED);
+	CHECK_CODE(shmb_region_write(shared.region, 0, "x", 1, 0), SHMB_ECLOSED);
 	CHECK_CODE(shmb_region_resize(shared.region, 1), SHMB_ECLOSED);
 	CHECK_CODE(shmb_region_publish(shared.region, 0, 0), SHMB_ECLOSED);
 	CHECK_CODE(shmb_region_wait(shared.region, 0, 0, NULL), SHMB_ECLOSED);
@@ -433,7 +433,7 @@ static void *open_and_free(void *argument)
 
 	for (i = 0; i < 200; i++) {
 		if (shmb_region_open(job->client, "common", SHMB_READ, NULL, &region) != 0 ||
-		    shmb_region_read(region, 0, &byte, 1) != 0 || byte != 'c')
+		    shmb_region_read(region, 0, &byte, 1, 0) != 0 || byte != 'c')
 			job->failed = 1;
 		region = shmb_region_free(region);
 	}
@@ -448,7 +448,7 @@ CASE(F36_many_readers_of_one_region_in_one_process, PRIVATE)
 	pthread_t threads[4];
 	unsigned i;
 
-	CHECK_OK(shmb_region_write(region, 0, "c", 1));
+	CHECK_OK(shmb_region_write(region, 0, "c", 1, 0));
 	for (i = 0; i < 4; i++) {
 		jobs[i] = (struct job){ client, i, 0 };
 		CHECK_OK(pthread_create(&threads[i], NULL, open_and_free, &jobs[i]));

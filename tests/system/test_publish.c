@@ -539,7 +539,7 @@ CASE(a_spoilt_publish_page_hurts_nobody, SYSTEM)
 	reader = open_region(client, "r", SHMB_READ);
 	memset(page, 0xff, LAYOUT_PUBLISH_BYTES);
 	CHECK(shmb_region_size(reader) <= 4096); /* clamped to the capacity */
-	CHECK_CODE(shmb_region_read(reader, 4096, &byte, 1), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_read(reader, 4096, &byte, 1, 0), SHMB_EBOUNDS);
 	if (shmb_region_wait(reader, 0, 10, &news) == 0)
 		CHECK(news.offset <= 4096 && news.length <= 4096 - news.offset);
 	CHECK_OK(shmb_region_info(region, &info));

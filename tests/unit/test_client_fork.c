@@ -106,8 +106,8 @@ static int try_region(void *argument)
 	char text[8];
 	int n_ = 0;
 
-	REFUSED(shmb_region_read(region, 0, text, 1));
-	REFUSED(shmb_region_write(region, 0, text, 1));
+	REFUSED(shmb_region_read(region, 0, text, 1, 0));
+	REFUSED(shmb_region_write(region, 0, text, 1, 0));
 	REFUSED(shmb_region_read_u64(region, 0, &value));
 	REFUSED(shmb_region_write_u64(region, 0, 1));
 	REFUSED(shmb_region_read_string(region, 0, text, 8));

@@ -443,8 +443,8 @@ static void a_closed_handle_answers_so(void **state)
 	assert_int_equal(shmb_region_access(region), 0);
 	assert_int_equal(shmb_region_sequence(region), 0);
 	assert_code(shmb_region_fd(region), SHMB_ECLOSED);
-	assert_code(shmb_region_read(region, 0, &value, 4), SHMB_ECLOSED);
-	assert_code(shmb_region_write(region, 0, &value, 4), SHMB_ECLOSED);
+	assert_code(shmb_region_read(region, 0, &value, 4, 0), SHMB_ECLOSED);
+	assert_code(shmb_region_write(region, 0, &value, 4, 0), SHMB_ECLOSED);
 	assert_code(shmb_region_read_u32(region, 0, &value), SHMB_ECLOSED);
 	assert_code(shmb_region_write_u32(region, 0, 5), SHMB_ECLOSED);
 	assert_int_equal(shmb_region_read_string(region, 0, text, 4), SHMB_ECLOSED);
@@ -489,7 +489,7 @@ static void *read_until_closed(void *argument)
 	int result;
 
 	do
-		result = shmb_region_read(region, 0, buffer, sizeof(buffer));
+		result = shmb_region_read(region, 0, buffer, sizeof(buffer), 0);
 	while (result == 0);
 	return (void *)(intptr_t)result;
 }
@@ -560,7 +560,7 @@ static void bounds_hold_at_every_edge(void **state)
 		int expected = rows[i].fits ? 0 : SHMB_EBOUNDS;
 
 		memset(buffer, 'b', sizeof(buffer));
-		assert_code(shmb_region_read(all->region, rows[i].offset, buffer, rows[i].length),
+		assert_code(shmb_region_read(all->region, rows[i].offset, buffer, rows[i].length, 0),
 			    expected);
 		if (!rows[i].fits) {
 			struct shmb_error error = region_error(all->region);
@@ -569,7 +569,7 @@ static void bounds_hold_at_every_edge(void **state)
 			assert_int_equal(error.length, rows[i].length);
 			assert_int_equal(error.size, 100);
 		}
-		assert_code(shmb_region_write(all->region, rows[i].offset, buffer, rows[i].length),
+		assert_code(shmb_region_write(all->region, rows[i].offset, buffer, rows[i].length, 0),
 			    expected);
 	}
 }
@@ -584,7 +584,7 @@ static void writing_needs_the_access(void **state)
 	assert_code(shmb_region_open(all->client, "main", SHMB_READ | SHMB_LOCK, NULL, &region), 0);
 	assert_int_equal(shmb_region_access(region), SHMB_READ | SHMB_LOCK);
 	assert_code(shmb_region_read_u16(region, 0, &value), 0);
-	assert_code(shmb_region_write(region, 0, "a", 1), SHMB_EMODE);
+	assert_code(shmb_region_write(region, 0, "a", 1, 0), SHMB_EMODE);
 	assert_code(shmb_region_write_u16_le(region, 0, 1), SHMB_EMODE);
 	assert_code(shmb_region_write_string(region, 0, "a"), SHMB_EMODE);
 	assert_code(shmb_region_publish(region, 0, 0), SHMB_EMODE);
