@@ -3,14 +3,17 @@
  * wire_describe --markdown    the table as the reference part of doc/protocol.md
  * wire_describe --dictionary  the table as a dictionary for libFuzzer
  *
- * Prints what schema.def, errors.h and publish.h say, so that nobody has to write it down again.
+ * Prints what schema.def, errors.h and the layout headers say, so that nobody has to write it down
+ * again.
  */
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "layout/lock.h"
 #include "layout/publish.h"
+#include "layout/semaphore.h"
 #include "wire/wire.h"
 
 /* ---- Markdown ---- */
@@ -34,6 +37,8 @@ static void print_number(const struct wire_field *field, uint64_t value)
 		printf("2^63-1");
 	else if (value == UINT32_MAX)
 		printf("2^32-1");
+	else if (value == INT32_MAX)
+		printf("2^31-1");
 	else if (value == UINT32_MAX - 1)
 		printf("2^32-2");
 	else if (strcmp(field->name, "mode") == 0)
@@ -150,6 +155,8 @@ static void print_page(void)
 	PAGE_ROW(sleepers, "32", "0, or the announcement of a writer that sleeps");
 	PAGE_ROW(armed, "32", "not 0: the broker wants to be told of the next publish");
 	PAGE_ROW(ranged, "32", "not 0: some publish has given a range");
+	PAGE_ROW(writing, "64", "odd: the exclusive holder of the lock may be writing");
+	PAGE_ROW(consistency, "32", "0 consistent, 1 an exclusive holder died, 2 not recoverable");
 	RANGE_ROW(stamp, "the sequence it belongs to; bit 63: being written");
 	RANGE_ROW(offset, "bytes");
 	RANGE_ROW(length, "bytes; 0: that publish gave no range");
@@ -158,6 +165,79 @@ static void print_page(void)
 	       "so.\n",
 	       LAYOUT_PUBLISH_RANGES, LAYOUT_PUBLISH_RANGES - 1);
 	_Static_assert(LAYOUT_PUBLISH_MAGIC == 0x626d6873 && LAYOUT_PUBLISH_VERSION == 1,
+		       "the sentences above say so");
+}
+
+/* ---- Locks and semaphores ---- */
+
+#define LOCK_ROW(member, meaning) \
+	printf("| %zu | `%s` | 32 | %s |\n", offsetof(struct layout_lock, member), #member, meaning)
+#define SLOT_ROW(member, meaning)                                                               \
+	printf("| %zu + %zu (s - 1) | `%s` | 32 | %s |\n",                                      \
+	       offsetof(struct layout_lock, slots) + offsetof(struct layout_lock_slot, member), \
+	       sizeof(struct layout_lock_slot), #member, meaning)
+#define BIT_ROW(bits, name, meaning) printf("| %#x | %s | %s |\n", (unsigned)(bits), name, meaning)
+
+static void print_lock(void)
+{
+	printf("\n### Lock segment\n\n| offset | word | bits | meaning |\n|---|---|---|---|\n");
+	LOCK_ROW(magic, "0x6c6d6873, the bytes \"shml\" in little-endian");
+	LOCK_ROW(version, "version of this layout: 1");
+	LOCK_ROW(n_slots, "for people; go by `slots` of the answer");
+	LOCK_ROW(word, "who has claimed the lock; a futex; see below");
+	LOCK_ROW(next, "the slot whose turn it is, 0: nobody's; a futex");
+	LOCK_ROW(published, "slots that may be in use: 1 to this");
+	LOCK_ROW(tickets, "drawn so far, in steps of 2");
+	SLOT_ROW(readers, "shared locks held, and attempts at one; a futex");
+	SLOT_ROW(held, "not 0: the claim of this slot is complete");
+	SLOT_ROW(waiting_shared, "threads that wait, for people");
+	SLOT_ROW(waiting_exclusive, "threads that wait, for people");
+	SLOT_ROW(ticket, "0, or since when it asks for its turn");
+	printf("\ns is the slot, from 1 to `slots`, which is at most %d. All other bytes are "
+	       "reserved. The bits of "
+	       "`word`:\n\n| bits | name | meaning |\n|---|---|---|\n",
+	       LAYOUT_LOCK_SLOTS_MAX);
+	BIT_ROW(LAYOUT_LOCK_SLOT, "SLOT", "the slot that has claimed it; 0: nobody");
+	BIT_ROW(LAYOUT_LOCK_LOST, "LOST", "not recoverable");
+	BIT_ROW(LAYOUT_LOCK_DIED, "DIED", "an exclusive holder died");
+	BIT_ROW(LAYOUT_LOCK_DRAINING, "DRAINING", "the claimant sleeps on some `readers`");
+	BIT_ROW(LAYOUT_LOCK_SLEEPERS, "SLEEPERS", "somebody sleeps on `word`");
+	_Static_assert(LAYOUT_LOCK_MAGIC == 0x6c6d6873 && LAYOUT_LOCK_VERSION == 1,
+		       "the sentences above say so");
+}
+
+static void print_arena(void)
+{
+	printf("\n### Arena\n\nUnits are %d bytes; an arena has %d. u is the semaphore's "
+	       "`unit`, s the session's "
+	       "`slot`.\n\n| unit | offset in it | word | bits | meaning "
+	       "|\n|---|---|---|---|---|\n",
+	       LAYOUT_ARENA_UNIT, LAYOUT_ARENA_UNITS);
+	printf("| 0 | %zu | `magic` | 32 | 0x616d6873, the bytes \"shma\" in little-endian |\n",
+	       offsetof(struct layout_arena, magic));
+	printf("| 0 | %zu | `version` | 32 | version of this layout: 1 |\n",
+	       offsetof(struct layout_arena, version));
+	printf("| s | 4 i | `waits[i]` | 32 | the semaphore on which a thread sleeps, by its "
+	       "unit, 0: none; for "
+	       "people; i from 0 to %d |\n",
+	       LAYOUT_ARENA_WAITS - 1);
+	printf("| u | %zu | `value` | 32 | counting: twice the count, plus SLEEPERS; a futex |\n",
+	       offsetof(struct layout_counting, value));
+	printf("| u | %zu | `gate` | 32 | owned: counts returns in steps of 2, plus SLEEPERS; a "
+	       "futex |\n",
+	       offsetof(struct layout_owned, gate));
+	printf("| u | %zu | `hint` | 32 | owned: the index of a permit that may be free |\n",
+	       offsetof(struct layout_owned, hint));
+	printf("| u | %zu + 4 i | `permits[i]` | 32 | owned: the holder's slot in the lower %d "
+	       "bits, 0: free; above "
+	       "them a serial number |\n",
+	       offsetof(struct layout_owned, permits), LAYOUT_HOLDER_BITS);
+	printf("\nSLEEPERS is bit 0. Slots are numbered from 1 to %d, semaphores begin at unit "
+	       "%d. All other bytes "
+	       "are reserved.\n",
+	       LAYOUT_ARENA_SLOTS, LAYOUT_ARENA_FIRST);
+	_Static_assert(LAYOUT_ARENA_MAGIC == 0x616d6873 && LAYOUT_ARENA_VERSION == 1 &&
+			       LAYOUT_SLEEPERS == 1 && sizeof(struct layout_arena_slot) == 64,
 		       "the sentences above say so");
 }
 
@@ -209,7 +289,8 @@ static void print_example(void)
 	const struct wire_hello_result welcome = { .version = WIRE_VERSION,
 						   .broker = wire_string("shmbroker"),
 						   .session = { token, 16 },
-						   .features = WIRE_FEATURE_PUBLISH,
+						   .features = WIRE_FEATURE_PUBLISH |
+							       WIRE_FEATURE_LOCKS,
 						   .page_size = 4096,
 						   .max_region = UINT64_C(1) << 40,
 						   .max_requests = 64 };
@@ -244,6 +325,8 @@ static void print_markdown(void)
 	print_messages();
 	print_errors();
 	print_page();
+	print_lock();
+	print_arena();
 	printf("\n");
 	print_example();
 }

@@ -287,7 +287,7 @@ static void read_params(struct fake_seen *seen, const struct wire_incoming *mess
 		struct wire_region_create_params create;
 		struct wire_region_open_params open;
 		struct wire_region_handle handle;
-		struct wire_region_name name;
+		struct wire_remove_params remove;
 		struct wire_region_ref ref;
 		struct wire_region_watch_params watch;
 		struct wire_region_resize_params resize;
@@ -311,7 +311,7 @@ static void read_params(struct fake_seen *seen, const struct wire_incoming *mess
 		copy_text(seen, &body.open.name);
 		break;
 	case WIRE_REGION_REMOVE:
-		copy_text(seen, &body.name.name);
+		copy_text(seen, &body.remove.name);
 		break;
 	case WIRE_REGION_STAT:
 		copy_text(seen, &body.ref.name);

@@ -129,7 +129,7 @@ static void descriptors_are_counted_in_the_map(void **state)
 static void what_does_not_fit_is_refused(void **state)
 {
 	static char big[WIRE_PACKET_MAX];
-	struct wire_region_name params = { .name = { big, sizeof(big) } };
+	struct wire_remove_params params = { .name = { big, sizeof(big) } };
 	struct wire_incoming message;
 
 	memset(big, 'x', sizeof(big));
@@ -145,6 +145,32 @@ static void what_does_not_fit_is_refused(void **state)
 	params.name.length++;
 	assert_int_equal(wire_encode_request(&buffer, 1, WIRE_REGION_REMOVE, &params, 0),
 			 SHMB_EFBIG);
+}
+
+/*
+ * A list whose page does not fit would end in an error for those who have long names. Nothing is
+ * longer than this: every name and command, every number at its limit. The map's "fds" comes on
+ * top.
+ */
+static void a_full_page_of_any_list_fits_into_one_packet(void **state)
+{
+	size_t lists = 0;
+
+	for (size_t id = 0; id < WIRE_METHOD_COUNT; id++) {
+		const struct wire_message_type *type = wire_methods[id].result;
+		struct table_memory memory;
+		void *page;
+
+		if (type->n_fields == 0 || type->fields[0].type != WIRE_TYPE_LIST)
+			continue;
+		page = table_make(type, true, true, &memory);
+		if (wire_encode_result(&buffer, UINT32_MAX, (enum wire_method_id)id, page,
+				       WIRE_FDS_MAX) != 0)
+			fail_msg("%s does not fit", wire_methods[id].name);
+		table_free(page, &memory);
+		lists++;
+	}
+	assert_int_equal(lists, 4); /* regions, locks, semaphores, holders */
 }
 
 static void absent_optional_fields_are_zero(void **state)
@@ -194,6 +220,7 @@ int main(void)
 		cmocka_unit_test(an_error_comes_back_as_it_went),
 		cmocka_unit_test(descriptors_are_counted_in_the_map),
 		cmocka_unit_test(what_does_not_fit_is_refused),
+		cmocka_unit_test(a_full_page_of_any_list_fits_into_one_packet),
 		cmocka_unit_test(absent_optional_fields_are_zero),
 		cmocka_unit_test(methods_are_found_by_their_whole_name),
 	};
