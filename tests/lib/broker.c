@@ -331,32 +331,30 @@ void broker_turn(struct broker *broker)
 		FAIL("the daemon ended");
 }
 
-/* What a case left behind on purpose or by failing: regions that nobody holds. */
-static bool remove_a_page_of_regions(struct broker *broker)
+/* What a case left behind on purpose or by failing: objects of one kind that nobody holds. */
+static bool remove_a_page(struct broker *broker, enum raw_kind kind)
 {
-	struct wire_region_list_params all = { 0 };
-	struct wire_region_list_result page;
-	struct wire_region_name params;
-	char names[64][SHMB_NAME_MAX + 1];
-	size_t n, i;
+	char names[RAW_PAGE_MAX][SHMB_NAME_MAX + 1];
+	size_t n = raw_names(broker->probe, kind, names), i;
 
-	if (raw_call(broker->probe, WIRE_REGION_LIST, &all, &page) != 0)
-		return false;
-	for (n = 0; n < page.n_regions; n++)
-		snprintf(names[n], sizeof(names[n]), "%.*s", (int)page.regions[n].name.length,
-			 page.regions[n].name.data);
-	for (i = 0; i < n; i++) {
-		params.name = wire_string(names[i]);
-		raw_call(broker->probe, WIRE_REGION_REMOVE, &params, NULL);
-	}
+	for (i = 0; i < n; i++)
+		raw_remove(broker->probe, names[i], kind);
 	return n > 0;
+}
+
+static bool remove_a_page_of_each(struct broker *broker)
+{
+	bool regions = remove_a_page(broker, RAW_REGION);
+	bool locks = remove_a_page(broker, RAW_LOCK);
+
+	return remove_a_page(broker, RAW_SEMAPHORE) || locks || regions;
 }
 
 bool broker_settles(struct broker *broker)
 {
 	int64_t end = harness_now_ms() + 10000 * harness_slow();
 
-	while (remove_a_page_of_regions(broker))
+	while (remove_a_page_of_each(broker))
 		;
 	while (fd_count(broker->pid) != broker->fds) {
 		if (harness_now_ms() > end)

@@ -23,6 +23,8 @@
 #include <shmbroker/shmbroker.h>
 
 #include "fault.h"
+#include "layout/lock.h"
+#include "layout/semaphore.h"
 #include "wire/packet.h"
 #include "wire/wire.h"
 
@@ -133,7 +135,7 @@ void broker_kill(struct broker *broker);
 /* broker_remove() - end it if need be, remove its directory */
 void broker_remove(struct broker *broker);
 
-/* broker_settles() - removes all regions; does it then come to hold as many descriptors as before
+/* broker_settles() - removes all objects; does it then come to hold as many descriptors as before
  * there were clients? */
 bool broker_settles(struct broker *broker);
 
@@ -282,6 +284,39 @@ int raw_create(struct raw *raw, const char *name, uint64_t size, uint32_t mode, 
 	       struct wire_region_attached *ret_attached, int ret_fds[2]);
 int raw_open(struct raw *raw, const char *name, unsigned access,
 	     struct wire_region_attached *ret_attached, int ret_fds[2]);
+
+/* raw_close() - region.close of any handle. raw_remove(): region.remove, if it is of that kind. */
+enum raw_kind { RAW_REGION = 1, RAW_LOCK = 2, RAW_SEMAPHORE = 3 };
+int raw_close(struct raw *raw, uint64_t handle);
+int raw_remove(struct raw *raw, const char *name, enum raw_kind kind);
+
+/* raw_names() - the first page of what there is of a kind, locks without those of regions. Return:
+ * how many. */
+enum { RAW_PAGE_MAX = 64 };
+size_t raw_names(struct raw *raw, enum raw_kind kind,
+		 char ret_names[RAW_PAGE_MAX][SHMB_NAME_MAX + 1]);
+
+/* raw_region_lock() - a slot in a region's lock; the caller closes *@ret_fd */
+int raw_region_lock(struct raw *raw, uint64_t handle, struct wire_region_lock_result *ret_result,
+		    int *ret_fd);
+
+/* Locks by hand, mapped and with the slot published; give them back with raw_locker_unmap(). */
+int raw_region_locker(struct raw *raw, uint64_t handle, struct layout_locker *ret_locker);
+int raw_lock_create(struct raw *raw, const char *name, uint32_t mode, uint64_t lifetime,
+		    uint32_t slots, struct wire_lock_attached *ret_attached,
+		    struct layout_locker *ret_locker);
+int raw_lock_open(struct raw *raw, const char *name, struct wire_lock_attached *ret_attached,
+		  struct layout_locker *ret_locker);
+void raw_locker_unmap(const struct layout_locker *locker);
+
+/* Semaphores by hand: raw_arena() maps LAYOUT_ARENA_BYTES, to be unmapped by the caller. */
+int raw_semaphore_create(struct raw *raw, const char *name, uint64_t kind, uint64_t maximum,
+			 uint64_t lifetime, struct wire_semaphore_attached *ret_attached);
+int raw_semaphore_open(struct raw *raw, const char *name,
+		       struct wire_semaphore_attached *ret_attached);
+int raw_arena_fd(struct raw *raw, uint64_t arena, struct wire_arena_result *ret_result,
+		 int *ret_fd);
+int raw_arena(struct raw *raw, uint64_t arena, struct layout_arena **ret_arena);
 
 /* ---- Cases ---- */
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -134,14 +135,14 @@ int raw_goodbye(struct raw *raw)
 	return code;
 }
 
-static int take_fds(struct raw *raw, int result, int ret_fds[2])
+static int take_fds(struct raw *raw, int result, int n, int *ret_fds)
 {
 	int i;
 
 	if (result)
 		return result;
-	CHECK_INT(raw->packet.n_fds, 2);
-	for (i = 0; i < 2; i++) {
+	CHECK_INT(raw->packet.n_fds, n);
+	for (i = 0; i < n; i++) {
 		ret_fds[i] = raw->packet.fds[i];
 		raw->packet.fds[i] = -1;
 	}
@@ -160,7 +161,7 @@ int raw_create(struct raw *raw, const char *name, uint64_t size, uint32_t mode, 
 		.lifetime = lifetime,
 	};
 
-	return take_fds(raw, raw_call(raw, WIRE_REGION_CREATE, &params, ret_attached), ret_fds);
+	return take_fds(raw, raw_call(raw, WIRE_REGION_CREATE, &params, ret_attached), 2, ret_fds);
 }
 
 int raw_open(struct raw *raw, const char *name, unsigned access,
@@ -168,5 +169,177 @@ int raw_open(struct raw *raw, const char *name, unsigned access,
 {
 	struct wire_region_open_params params = { .name = wire_string(name), .access = access };
 
-	return take_fds(raw, raw_call(raw, WIRE_REGION_OPEN, &params, ret_attached), ret_fds);
+	return take_fds(raw, raw_call(raw, WIRE_REGION_OPEN, &params, ret_attached), 2, ret_fds);
+}
+
+/* ---- Locks and semaphores ---- */
+
+static void *map_shared(int fd, size_t bytes)
+{
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	close(fd);
+	if (memory == MAP_FAILED)
+		FAIL("mmap: %s", strerror(errno));
+	return memory;
+}
+
+static struct layout_locker map_lock(int fd, uint64_t slot, uint64_t slots)
+{
+	struct layout_lock *lock = map_shared(fd, layout_lock_bytes((uint32_t)slots));
+	struct layout_locker locker = { .lock = lock,
+					.own = &lock->slots[slot - 1],
+					.slot = (uint32_t)slot,
+					.n_slots = (uint32_t)slots };
+
+	layout_lock_publish_slot(&locker);
+	return locker;
+}
+
+int raw_region_lock(struct raw *raw, uint64_t handle, struct wire_region_lock_result *ret_result,
+		    int *ret_fd)
+{
+	struct wire_region_handle params = { .handle = handle };
+
+	return take_fds(raw, raw_call(raw, WIRE_REGION_LOCK, &params, ret_result), 1, ret_fd);
+}
+
+int raw_region_locker(struct raw *raw, uint64_t handle, struct layout_locker *ret_locker)
+{
+	struct wire_region_lock_result result;
+	int fd, r;
+
+	r = raw_region_lock(raw, handle, &result, &fd);
+	if (r == 0)
+		*ret_locker = map_lock(fd, result.slot, result.slots);
+	return r;
+}
+
+int raw_lock_create(struct raw *raw, const char *name, uint32_t mode, uint64_t lifetime,
+		    uint32_t slots, struct wire_lock_attached *ret_attached,
+		    struct layout_locker *ret_locker)
+{
+	struct wire_lock_create_params params = { .has = WIRE_HAS(lock_create_params, mode) |
+							 WIRE_HAS(lock_create_params, lifetime) |
+							 WIRE_HAS(lock_create_params, slots),
+						  .name = wire_string(name),
+						  .mode = mode,
+						  .lifetime = lifetime,
+						  .slots = slots };
+	int fd, r;
+
+	r = take_fds(raw, raw_call(raw, WIRE_LOCK_CREATE, &params, ret_attached), 1, &fd);
+	if (r == 0)
+		*ret_locker = map_lock(fd, ret_attached->slot, ret_attached->slots);
+	return r;
+}
+
+int raw_lock_open(struct raw *raw, const char *name, struct wire_lock_attached *ret_attached,
+		  struct layout_locker *ret_locker)
+{
+	struct wire_lock_name params = { .name = wire_string(name) };
+	int fd, r;
+
+	r = take_fds(raw, raw_call(raw, WIRE_LOCK_OPEN, &params, ret_attached), 1, &fd);
+	if (r == 0)
+		*ret_locker = map_lock(fd, ret_attached->slot, ret_attached->slots);
+	return r;
+}
+
+void raw_locker_unmap(const struct layout_locker *locker)
+{
+	munmap(locker->lock, layout_lock_bytes(locker->n_slots));
+}
+
+int raw_semaphore_create(struct raw *raw, const char *name, uint64_t kind, uint64_t maximum,
+			 uint64_t lifetime, struct wire_semaphore_attached *ret_attached)
+{
+	struct wire_semaphore_create_params params = { .has = WIRE_HAS(semaphore_create_params,
+								       lifetime),
+						       .name = wire_string(name),
+						       .kind = kind,
+						       .maximum = maximum,
+						       .lifetime = lifetime };
+
+	return raw_call(raw, WIRE_SEMAPHORE_CREATE, &params, ret_attached);
+}
+
+int raw_semaphore_open(struct raw *raw, const char *name,
+		       struct wire_semaphore_attached *ret_attached)
+{
+	struct wire_semaphore_name params = { .name = wire_string(name) };
+
+	return raw_call(raw, WIRE_SEMAPHORE_OPEN, &params, ret_attached);
+}
+
+int raw_arena_fd(struct raw *raw, uint64_t arena, struct wire_arena_result *ret_result, int *ret_fd)
+{
+	struct wire_arena_params params = { .arena = arena };
+
+	return take_fds(raw, raw_call(raw, WIRE_SEMAPHORE_ARENA, &params, ret_result), 1, ret_fd);
+}
+
+int raw_arena(struct raw *raw, uint64_t arena, struct layout_arena **ret_arena)
+{
+	struct wire_arena_result result;
+	int fd, r;
+
+	r = raw_arena_fd(raw, arena, &result, &fd);
+	if (r)
+		return r;
+	CHECK_INT(result.bytes, LAYOUT_ARENA_BYTES);
+	*ret_arena = map_shared(fd, LAYOUT_ARENA_BYTES);
+	return 0;
+}
+
+int raw_close(struct raw *raw, uint64_t handle)
+{
+	struct wire_region_handle params = { .handle = handle };
+
+	return raw_call(raw, WIRE_REGION_CLOSE, &params, NULL);
+}
+
+int raw_remove(struct raw *raw, const char *name, enum raw_kind kind)
+{
+	struct wire_remove_params params = { .has = WIRE_HAS(remove_params, kind),
+					     .name = wire_string(name),
+					     .kind = kind };
+
+	return raw_call(raw, WIRE_REGION_REMOVE, &params, NULL);
+}
+
+/* ---- Lists ---- */
+
+static void copy_name(char names[][SHMB_NAME_MAX + 1], size_t *n, struct wire_bytes name)
+{
+	snprintf(names[(*n)++], SHMB_NAME_MAX + 1, "%.*s", (int)name.length, name.data);
+}
+
+size_t raw_names(struct raw *raw, enum raw_kind kind,
+		 char ret_names[RAW_PAGE_MAX][SHMB_NAME_MAX + 1])
+{
+	const struct wire_region_list_params all = { 0 };
+	union {
+		struct wire_region_list_result regions;
+		struct wire_lock_list_result locks;
+		struct wire_semaphore_list_result semaphores;
+	} page;
+	static const enum wire_method_id lists[] = { [RAW_REGION] = WIRE_REGION_LIST,
+						     [RAW_LOCK] = WIRE_LOCK_LIST,
+						     [RAW_SEMAPHORE] = WIRE_SEMAPHORE_LIST };
+	size_t n = 0, i;
+
+	if (raw_call(raw, lists[kind], &all, &page) != 0)
+		return 0;
+	if (kind == RAW_REGION)
+		for (i = 0; i < page.regions.n_regions; i++)
+			copy_name(ret_names, &n, page.regions.regions[i].name);
+	if (kind == RAW_LOCK)
+		for (i = 0; i < page.locks.n_locks; i++)
+			if (!page.locks.locks[i].is_region)
+				copy_name(ret_names, &n, page.locks.locks[i].name);
+	if (kind == RAW_SEMAPHORE)
+		for (i = 0; i < page.semaphores.n_semaphores; i++)
+			copy_name(ret_names, &n, page.semaphores.semaphores[i].name);
+	return n;
 }
