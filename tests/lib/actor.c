@@ -198,15 +198,14 @@ void actor_kill(struct actor *actor)
  * A client of the test itself is known to its frame alone, perhaps to a register of it; a forked
  * process, which never gets back there, would report it as leaked.
  */
-__attribute__((used)) static void *volatile kept_clients[64];
-__attribute__((used)) static void *volatile kept_regions[64];
+__attribute__((used)) static void *volatile kept[256];
 
-static void keep_reachable(void *volatile kept[64], void *memory)
+void keep_reachable(void *handle)
 {
 	static unsigned next;
 
 	if (!in_actor)
-		kept[next++ % 64] = memory;
+		kept[next++ % 256] = handle;
 }
 
 struct shmb_client *connect_to(const struct broker *broker)
@@ -216,7 +215,7 @@ struct shmb_client *connect_to(const struct broker *broker)
 
 	options.timeout_ms = 10000 * (int)harness_slow();
 	CHECK_OK(shmb_client_connect(broker->socket, &options, &client));
-	keep_reachable(kept_clients, client);
+	keep_reachable(client);
 	return client;
 }
 
@@ -226,7 +225,7 @@ struct shmb_region *create(struct shmb_client *client, const char *name, uint64_
 	struct shmb_region *region = NULL;
 
 	CHECK_OK(shmb_region_create(client, name, size, options, &region));
-	keep_reachable(kept_regions, region);
+	keep_reachable(region);
 	return region;
 }
 
@@ -235,6 +234,6 @@ struct shmb_region *open_region(struct shmb_client *client, const char *name, un
 	struct shmb_region *region = NULL;
 
 	CHECK_OK(shmb_region_open(client, name, access, NULL, &region));
-	keep_reachable(kept_regions, region);
+	keep_reachable(region);
 	return region;
 }

@@ -234,6 +234,34 @@ struct shmb_region *create(struct shmb_client *client, const char *name, uint64_
 			   const struct shmb_region_options *options);
 struct shmb_region *open_region(struct shmb_client *client, const char *name, unsigned access);
 
+/* ---- Locks and semaphores, and what they look like ---- */
+
+/* create_lock(), open_lock(), ... - must succeed */
+struct shmb_lock *create_lock(struct shmb_client *client, const char *name, uint32_t mode,
+			      enum shmb_lifetime lifetime);
+struct shmb_lock *open_lock(struct shmb_client *client, const char *name);
+struct shmb_semaphore *create_semaphore(struct shmb_client *client, const char *name,
+					enum shmb_semaphore_kind kind, uint32_t initial,
+					uint32_t maximum, uint32_t mode);
+struct shmb_semaphore *open_semaphore(struct shmb_client *client, const char *name);
+
+/* look_at_...() - through the broker; must succeed */
+struct shmb_lock_info look_at_lock(struct shmb_client *client, const char *name);
+struct shmb_semaphore_info look_at_semaphore(struct shmb_client *client, const char *name);
+
+enum { HOLDERS_MAX = 16 };
+struct holders {
+	size_t n; /* of all, those that did not fit included */
+	struct shmb_holder all[HOLDERS_MAX];
+};
+struct holders look_at_holders(struct shmb_client *client, const char *name);
+
+/* find_holder() - the one of that process, or NULL */
+const struct shmb_holder *find_holder(const struct holders *holders, pid_t pid);
+
+/* keep_reachable() - a handle that the test itself holds, for the leak check of forked processes */
+void keep_reachable(void *handle);
+
 /* ---- Raw peers ---- */
 
 struct raw {
