@@ -259,6 +259,34 @@ struct holders look_at_holders(struct shmb_client *client, const char *name);
 /* find_holder() - the one of that process, or NULL */
 const struct shmb_holder *find_holder(const struct holders *holders, pid_t pid);
 
+/* A client process that locks as it is told; see told.c. */
+enum order {
+	ORDER_UNLOCK,
+	ORDER_SHARED,
+	ORDER_EXCLUSIVE,
+	ORDER_DOWNGRADE,
+	ORDER_MARK,
+	ORDER_RESET,
+	ORDER_CLOSE, /* the handle; of a named lock there is nothing left to tell afterwards */
+	ORDER_EXIT,  /* no answer */
+	ORDER_EXEC,  /* another program, that lives; no answer */
+	ORDER_END,   /* no answer; see dismiss() */
+	ORDER_WAITING = 16, /* with SHARED, EXCLUSIVE: wait without a limit instead of trying */
+};
+
+struct told {
+	const char *name;
+	bool lock;       /* a named lock, else a region */
+	unsigned access; /* region */
+};
+
+actor_fn lock_as_told; /* argument: struct told, to live as long as the process */
+
+/* tell() - an order; returns its result. answer(): of an order that was given by actor_say(). */
+int tell(struct actor *actor, uint64_t order);
+int answer(struct actor *actor);
+void dismiss(struct actor *actor);
+
 /* keep_reachable() - a handle that the test itself holds, for the leak check of forked processes */
 void keep_reachable(void *handle);
 
