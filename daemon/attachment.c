@@ -13,6 +13,8 @@
 #include "account.h"
 #include "broker.h"
 #include "layout/publish.h"
+#include "lock.h"
+#include "arena.h"
 #include "session.h"
 #include "watch.h"
 
@@ -27,7 +29,7 @@
 
 static int borrow(struct broker *broker, const struct region *region, enum segment which)
 {
-	return segment_borrow(&broker->segments, broker->instance.id, region, which);
+	return segment_borrow(&broker->segments, broker->instance.id, &region->segments, which);
 }
 
 uint64_t region_sequence(struct broker *broker, struct region *region)
@@ -70,21 +72,20 @@ void region_write_word(struct broker *broker, struct region *region, size_t offs
 	munmap(page, sizeof(struct layout_publish));
 }
 
-void region_release_fds(unsigned access, int fds[SEGMENT_COUNT])
+void region_release_fds(unsigned access, int fds[SEGMENT_MAPPED])
 {
 	if (!(access & SHMB_WRITE)) /* writable ones are the cache's */
-		for (int i = 0; i < SEGMENT_COUNT; i++)
+		for (int i = 0; i < SEGMENT_MAPPED; i++)
 			close(fds[i]);
 }
 
 static int open_segments(struct broker *broker, struct region *region, unsigned access,
-			 int fds[SEGMENT_COUNT])
+			 int fds[SEGMENT_MAPPED])
 {
-	for (int i = 0; i < SEGMENT_COUNT; i++) {
-		fds[i] = access & SHMB_WRITE
-				 ? borrow(broker, region, (enum segment)i)
-				 : region->backing->open(broker->instance.id, &region->segments,
-							 (enum segment)i, false);
+	for (int i = 0; i < SEGMENT_MAPPED; i++) {
+		fds[i] = access & SHMB_WRITE ? borrow(broker, region, (enum segment)i)
+					     : segments_open(&region->segments, broker->instance.id,
+							     (enum segment)i, false);
 		if (fds[i] < 0) {
 			int error = fds[i];
 
@@ -96,25 +97,39 @@ static int open_segments(struct broker *broker, struct region *region, unsigned 
 	return 0;
 }
 
-static struct attachment *attachment_new(struct session *session, unsigned access)
+/* Numbers are not used again until they wrap, so that a late message cannot hit a new attachment.
+ */
+static bool number(struct session *session, struct attachment *attachment)
 {
-	struct attachment *attachment = calloc(1, sizeof(*attachment));
-
-	if (!attachment)
-		return NULL;
-	attachment->session = session;
-	attachment->access = (uint8_t)access;
-	/* Numbers are not used again until they wrap, so that a late message cannot hit a new
-	 * attachment. */
 	do {
 		attachment->handle = ++session->last_handle;
 	} while (attachment->handle == 0 || session_attachment(session, attachment->handle));
 	HASH_ADD(hh, session->attachments, handle, sizeof(attachment->handle), attachment);
-	if (!TABLE_HAS(attachment)) {
+	return TABLE_HAS(attachment);
+}
+
+int attachment_new(struct broker *broker, struct region *region, struct session *session,
+		   unsigned access, struct attachment **ret_attachment, struct failure *failure)
+{
+	uint64_t limit = broker->settings.per_user[CHARGE_ATTACHMENTS];
+	struct attachment *attachment;
+
+	if (!account_charge(session->account, CHARGE_ATTACHMENTS, 1, limit))
+		return answer_fail_limit(failure, SHMB_EDQUOT,
+					 settings_charge_name(CHARGE_ATTACHMENTS), limit);
+	attachment = calloc(1, sizeof(*attachment));
+	if (!attachment || !number(session, attachment)) {
 		free(attachment);
-		return NULL;
+		account_uncharge(session->account, CHARGE_ATTACHMENTS, 1);
+		return answer_fail_system(failure, ENOMEM, "attachment");
 	}
-	return attachment;
+	attachment->session = session;
+	attachment->region = region;
+	attachment->access = (uint8_t)access;
+	region->n_attachments++;
+	broker->regions.n_attachments++;
+	*ret_attachment = attachment;
+	return 0;
 }
 
 /* The flag is set before the reader gets its descriptors, so that it is in place before the reader
@@ -130,33 +145,20 @@ static void count_reader(struct broker *broker, struct region *region, int chang
 }
 
 int region_attach(struct broker *broker, struct region *region, struct session *session,
-		  unsigned access, struct attachment **ret_attachment, int ret_fds[SEGMENT_COUNT],
+		  unsigned access, struct attachment **ret_attachment, int ret_fds[SEGMENT_MAPPED],
 		  struct failure *failure)
 {
-	uint64_t limit = broker->settings.per_user[CHARGE_ATTACHMENTS];
-	struct attachment *attachment;
-	int result;
+	int result = open_segments(broker, region, access, ret_fds);
 
-	if (!account_charge(session->account, CHARGE_ATTACHMENTS, 1, limit))
-		return answer_fail_limit(failure, SHMB_EDQUOT,
-					 settings_charge_name(CHARGE_ATTACHMENTS), limit);
-	result = open_segments(broker, region, access, ret_fds);
-	if (result < 0) {
-		account_uncharge(session->account, CHARGE_ATTACHMENTS, 1);
+	if (result < 0)
 		return answer_fail_system(failure, result, "opening the region's memory");
-	}
-	attachment = attachment_new(session, access);
-	if (!attachment) {
-		account_uncharge(session->account, CHARGE_ATTACHMENTS, 1);
+	result = attachment_new(broker, region, session, access, ret_attachment, failure);
+	if (result != 0) {
 		region_release_fds(access, ret_fds);
-		return answer_fail_system(failure, ENOMEM, "attachment");
+		return result;
 	}
-	attachment->region = region;
-	region->n_attachments++;
-	broker->regions.n_attachments++;
 	if (!(access & SHMB_WRITE))
 		count_reader(broker, region, 1);
-	*ret_attachment = attachment;
 	return 0;
 }
 
@@ -166,6 +168,10 @@ void region_detach(struct broker *broker, struct attachment *attachment, bool di
 	bool could_publish = attachment->access & SHMB_WRITE;
 
 	watch_end(broker, attachment);
+	if (attachment->slot)
+		lock_detach(broker, attachment);
+	if (attachment->use)
+		semaphore_detach(broker, attachment);
 	HASH_DEL(attachment->session->attachments, attachment);
 	account_uncharge(attachment->session->account, CHARGE_ATTACHMENTS, 1);
 	broker->regions.n_attachments--;
@@ -176,6 +182,8 @@ void region_detach(struct broker *broker, struct attachment *attachment, bool di
 		region_unlink(broker, region);
 		return;
 	}
+	if (region->kind != OBJECT_REGION)
+		return;
 	if (!could_publish)
 		count_reader(broker, region, -1);
 	else if (died && region->armed && !region->dirty) {

@@ -3,30 +3,37 @@
 #define DAEMON_BACKING_H
 
 /*
- * What a region's memory is made of. A region has two segments, data and publish page; a backing
- * makes them, opens them for clients, and destroys them. One file for each backing; nobody else
- * knows how.
+ * What shared memory is made of. Each object has segments: a region data and publish page, and a
+ * lock segment once somebody locks it; a named lock and an arena of semaphores the last alone. A
+ * backing makes them, opens them for clients, and destroys them. One file for each backing; nobody
+ * else knows how.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 
-enum segment { SEGMENT_DATA, SEGMENT_PUBLISH, SEGMENT_COUNT };
+enum segment { SEGMENT_DATA, SEGMENT_PUBLISH, SEGMENT_LOCK, SEGMENT_COUNT };
+
+enum { SEGMENT_MAPPED = 2 }; /* data and publish page, which every attachment to a region gets */
+
+struct backing;
 
 struct segments {
-	uint64_t id;            /* of the region, which names its objects */
-	int fds[SEGMENT_COUNT]; /* -1 for backings that keep none open */
+	const struct backing *backing;
+	uint64_t id;            /* of the object, which names its segments */
+	int fds[SEGMENT_COUNT]; /* -1: not made, or of a backing that keeps none open */
+	bool made[SEGMENT_COUNT];
 };
 
 struct backing {
 	const char *name;
-	unsigned held_fds; /* kept open for each region */
+	unsigned held_fds; /* kept open for each segment */
 	/*
-	 * create() - make both segments; sizes in bytes, multiples of the page size
+	 * create() - make one segment; @bytes is a multiple of the page size
 	 * Return: 0, or a negative errno with nothing left behind.
 	 */
-	int (*create)(uint64_t instance, uint64_t data_bytes, uint64_t publish_bytes,
-		      struct segments *segments);
+	int (*create)(uint64_t instance, struct segments *segments, enum segment which,
+		      uint64_t bytes);
 	/*
 	 * open() - a new descriptor of one segment, for a client or for the broker's own short use;
 	 * the caller owns it
@@ -35,11 +42,21 @@ struct backing {
 	 */
 	int (*open)(uint64_t instance, const struct segments *segments, enum segment which,
 		    bool writable);
-	/* destroy() - let the memory go; those who have it mapped keep it. Slow for large ones. */
-	void (*destroy)(uint64_t instance, struct segments *segments);
+	/* destroy() - let one segment go; those who have it mapped keep it. Slow for large ones. */
+	void (*destroy)(uint64_t instance, struct segments *segments, enum segment which);
 };
 
 extern const struct backing backing_shm, backing_memfd;
+
+/* segments_init() - none made yet */
+void segments_init(struct segments *segments, const struct backing *backing, uint64_t id);
+
+/* segments_create(), segments_open() - as the backing's; segments_destroy() - all that were made */
+int segments_create(struct segments *segments, uint64_t instance, enum segment which,
+		    uint64_t bytes);
+int segments_open(const struct segments *segments, uint64_t instance, enum segment which,
+		  bool writable);
+void segments_destroy(struct segments *segments, uint64_t instance);
 
 /* backing_shm_remove_instance() - remove what a dead instance left. Return: how many objects were
  * removed. */

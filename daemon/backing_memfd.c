@@ -42,21 +42,16 @@ static int make_segment(const char *name, uint64_t bytes)
 	return fd;
 }
 
-static int memfd_backing_create(uint64_t instance, uint64_t data_bytes, uint64_t publish_bytes,
-				struct segments *segments)
+static int memfd_backing_create(uint64_t instance, struct segments *segments, enum segment which,
+				uint64_t bytes)
 {
-	int data = make_segment("shmb.data", data_bytes);
-	int publish;
+	static const char *const names[SEGMENT_COUNT] = { "shmb.data", "shmb.publish",
+							  "shmb.lock" };
+	int fd = make_segment(names[which], bytes);
 
-	if (data < 0)
-		return data;
-	publish = make_segment("shmb.publish", publish_bytes);
-	if (publish < 0) {
-		close(data);
-		return publish;
-	}
-	segments->fds[SEGMENT_DATA] = data;
-	segments->fds[SEGMENT_PUBLISH] = publish;
+	if (fd < 0)
+		return fd;
+	segments->fds[which] = fd;
 	return 0;
 }
 
@@ -76,17 +71,15 @@ static int memfd_backing_open(uint64_t instance, const struct segments *segments
 	return fd < 0 ? -errno : fd;
 }
 
-static void memfd_backing_destroy(uint64_t instance, struct segments *segments)
+static void memfd_backing_destroy(uint64_t instance, struct segments *segments, enum segment which)
 {
-	for (int i = 0; i < SEGMENT_COUNT; i++) {
-		close(segments->fds[i]);
-		segments->fds[i] = -1;
-	}
+	close(segments->fds[which]);
+	segments->fds[which] = -1;
 }
 
 const struct backing backing_memfd = {
 	.name = "memfd",
-	.held_fds = SEGMENT_COUNT,
+	.held_fds = 1,
 	.create = memfd_backing_create,
 	.open = memfd_backing_open,
 	.destroy = memfd_backing_destroy,

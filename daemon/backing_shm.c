@@ -25,16 +25,17 @@ enum { SHM_NAME_MAX = 64 };
 static void object_name(char name[SHM_NAME_MAX], uint64_t instance, uint64_t id, enum segment which)
 {
 	snprintf(name, SHM_NAME_MAX, "/shmb.%016" PRIx64 ".%" PRIx64 ".%c", instance, id,
-		 "dp"[which]);
+		 "dpl"[which]);
 }
 
-static int make_segment(uint64_t instance, uint64_t id, enum segment which, uint64_t bytes)
+static int shm_backing_create(uint64_t instance, struct segments *segments, enum segment which,
+			      uint64_t bytes)
 {
 	char name[SHM_NAME_MAX];
 	int error = 0;
 	int fd;
 
-	object_name(name, instance, id, which);
+	object_name(name, instance, segments->id, which);
 	fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
 	if (fd < 0)
 		return -errno;
@@ -44,27 +45,6 @@ static int make_segment(uint64_t instance, uint64_t id, enum segment which, uint
 	}
 	close(fd);
 	return -error;
-}
-
-static void remove_segment(uint64_t instance, uint64_t id, enum segment which)
-{
-	char name[SHM_NAME_MAX];
-
-	object_name(name, instance, id, which);
-	shm_unlink(name);
-}
-
-static int shm_backing_create(uint64_t instance, uint64_t data_bytes, uint64_t publish_bytes,
-			      struct segments *segments)
-{
-	int result = make_segment(instance, segments->id, SEGMENT_DATA, data_bytes);
-
-	if (result < 0)
-		return result;
-	result = make_segment(instance, segments->id, SEGMENT_PUBLISH, publish_bytes);
-	if (result < 0)
-		remove_segment(instance, segments->id, SEGMENT_DATA);
-	return result;
 }
 
 static int shm_backing_open(uint64_t instance, const struct segments *segments, enum segment which,
@@ -79,10 +59,12 @@ static int shm_backing_open(uint64_t instance, const struct segments *segments, 
 	return fd < 0 ? -errno : fd;
 }
 
-static void shm_backing_destroy(uint64_t instance, struct segments *segments)
+static void shm_backing_destroy(uint64_t instance, struct segments *segments, enum segment which)
 {
-	for (int i = 0; i < SEGMENT_COUNT; i++)
-		remove_segment(instance, segments->id, (enum segment)i);
+	char name[SHM_NAME_MAX];
+
+	object_name(name, instance, segments->id, which);
+	shm_unlink(name);
 }
 
 const struct backing backing_shm = {

@@ -18,7 +18,6 @@ enum { DESTROY_INLINE_MAX = 16 << 20 };
 struct destroy_job {
 	uv_work_t work; /* of the first of a list */
 	struct destroy_job *next;
-	const struct backing *backing;
 	uint64_t instance;
 	struct segments segments;
 };
@@ -26,7 +25,7 @@ struct destroy_job {
 static void destroy_work(uv_work_t *work)
 {
 	for (struct destroy_job *job = work->data; job; job = job->next)
-		job->backing->destroy(job->instance, &job->segments);
+		segments_destroy(&job->segments, job->instance);
 }
 
 static void destroy_done(uv_work_t *work, int status)
@@ -57,13 +56,12 @@ void region_destroy_segments(struct broker *broker, struct region *region)
 
 	/* Removing an object waits for its inode's lock, which a writer can hold, see resize.c. */
 	if (regions->batching || region->capacity > DESTROY_INLINE_MAX ||
-	    (region->backing == &backing_shm && broker->options.scope == SCOPE_SYSTEM))
+	    (region->segments.backing == &backing_shm && broker->options.scope == SCOPE_SYSTEM))
 		job = calloc(1, sizeof(*job));
 	if (!job) {
-		region->backing->destroy(broker->instance.id, &region->segments);
+		segments_destroy(&region->segments, broker->instance.id);
 		return;
 	}
-	job->backing = region->backing;
 	job->instance = broker->instance.id;
 	job->segments = region->segments;
 	if (!regions->batching) {

@@ -5,6 +5,7 @@
  */
 #include "broker.h"
 
+#include "guard.h"
 #include "listener.h"
 #include "log.h"
 #include "peer.h"
@@ -106,6 +107,8 @@ int broker_init(struct broker *broker, const struct options *options,
 	broker->blocked_tick.data = broker;
 	uv_timer_init(&broker->loop, &broker->blocked_tick);
 	watch_init(broker);
+	slots_init(broker);
+	guard_init();
 	broker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	return 0;
 }
@@ -148,6 +151,7 @@ void broker_stop(struct broker *broker)
 	discard_stop(&broker->discard);
 	uv_close((uv_handle_t *)&broker->blocked_tick, NULL);
 	watch_stop(broker);
+	slots_stop(broker);
 }
 
 void broker_deinit(struct broker *broker)

@@ -10,10 +10,12 @@
 #include "options.h"
 #include "region.h"
 #include "segments.h"
+#include "slots.h"
 #include "wire/wire.h"
 
 #include <uv.h>
 
+struct arena;
 struct peer;
 struct session;
 
@@ -28,6 +30,8 @@ struct broker {
 	struct instance instance;
 	struct accounts accounts;
 	struct regions regions;
+	struct arena *arenas;
+	struct repairs repairs;
 	struct segment_cache segments;
 	struct discard discard;
 	struct counters counters;

@@ -32,6 +32,17 @@ static int (*const servers[WIRE_METHOD_COUNT])(struct request *request) = {
 	[WIRE_REGION_REMOVE] = serve_region_remove,
 	[WIRE_REGION_WATCH] = serve_region_watch,
 	[WIRE_REGION_PUBLISHED] = serve_region_published,
+	[WIRE_REGION_LOCK] = serve_region_lock,
+	[WIRE_LOCK_CREATE] = serve_lock_create,
+	[WIRE_LOCK_OPEN] = serve_lock_open,
+	[WIRE_LOCK_STAT] = serve_lock_stat,
+	[WIRE_LOCK_LIST] = serve_lock_list,
+	[WIRE_SEMAPHORE_CREATE] = serve_semaphore_create,
+	[WIRE_SEMAPHORE_OPEN] = serve_semaphore_open,
+	[WIRE_SEMAPHORE_ARENA] = serve_semaphore_arena,
+	[WIRE_SEMAPHORE_STAT] = serve_semaphore_stat,
+	[WIRE_SEMAPHORE_LIST] = serve_semaphore_list,
+	[WIRE_HOLDERS] = serve_holders,
 };
 
 /* Room for the params of any method. */
@@ -112,7 +123,7 @@ int serve_hello(struct request *request)
 		.version = WIRE_VERSION,
 		.broker = wire_string("shmbroker " SHMB_VERSION),
 		.session = { (const char *)request->session->token, SESSION_TOKEN_BYTES },
-		.features = WIRE_FEATURE_PUBLISH,
+		.features = WIRE_FEATURE_PUBLISH | WIRE_FEATURE_LOCKS,
 		.page_size = broker->page_size,
 		.max_region = broker->settings.max_region,
 		.max_requests = REQUESTS_MAX,
@@ -121,6 +132,7 @@ int serve_hello(struct request *request)
 	if (params->version_min > WIRE_VERSION || params->version_max < WIRE_VERSION)
 		return answer_fail_limit(&request->failure, SHMB_EVERSION, "version", WIRE_VERSION);
 	request->peer->said_hello = true;
+	session_name(request->session, params->client.data, params->client.length);
 	return request_answer(request, &result);
 }
 
@@ -137,10 +149,14 @@ int serve_stats(struct request *request)
 		.uptime_seconds = (uv_now(&broker->loop) - broker->started_ms) / 1000,
 		.connections = total[CHARGE_CONNECTIONS],
 		.condemned = broker->n_condemned,
-		.regions = broker->regions.count,
+		.regions = broker->regions.counts[OBJECT_REGION],
 		.attachments = broker->regions.n_attachments,
 		.watches = broker->regions.n_watches,
 		.bytes = total[CHARGE_BYTES],
+		.semaphores = broker->regions.counts[OBJECT_SEMAPHORE],
+		.locks = broker->regions.counts[OBJECT_LOCK],
+		.slots = total[CHARGE_SLOTS],
+		.repairs_total = broker->repairs.total,
 		.queued_bytes = total[CHARGE_QUEUE],
 		.fds_in_flight = total[CHARGE_FDS],
 		.accepted_total = broker->counters.accepted,

@@ -49,5 +49,16 @@ int serve_region_chown(struct request *request);
 int serve_region_remove(struct request *request);
 int serve_region_watch(struct request *request);
 int serve_region_published(struct request *request);
+int serve_region_lock(struct request *request);
+int serve_lock_create(struct request *request);
+int serve_lock_open(struct request *request);
+int serve_lock_stat(struct request *request);
+int serve_lock_list(struct request *request);
+int serve_semaphore_create(struct request *request);
+int serve_semaphore_open(struct request *request);
+int serve_semaphore_arena(struct request *request);
+int serve_semaphore_stat(struct request *request);
+int serve_semaphore_list(struct request *request);
+int serve_holders(struct request *request);
 
 #endif

@@ -18,7 +18,7 @@ static void send_with_status(struct broker *broker, const char *state)
 	sd_notifyf(0,
 		   "%sSTATUS=%" PRIu64 " regions (%" PRIu64 " MiB), %" PRIu64
 		   " connections, %" PRIu64 " attachments",
-		   state, broker->regions.count, total[CHARGE_BYTES] >> 20,
+		   state, broker->regions.counts[OBJECT_REGION], total[CHARGE_BYTES] >> 20,
 		   total[CHARGE_CONNECTIONS], broker->regions.n_attachments);
 }
 

@@ -37,11 +37,17 @@ static const struct key keys[] = {
 	{ "limits", "regions-per-user", KIND_COUNT, PER_USER(CHARGE_REGIONS), 65536, 0, UINT32_MAX,
 	  "regions that one user may own" },
 	{ "limits", "bytes-per-user", KIND_SIZE, PER_USER(CHARGE_BYTES), 64 * GIB, 0, INT64_MAX,
-	  "capacity of all regions of one user" },
+	  "capacity of all regions of one user, locks and arenas of semaphores included" },
 	{ "limits", "connections-per-user", KIND_COUNT, PER_USER(CHARGE_CONNECTIONS), 1024, 1,
 	  UINT32_MAX, "connections of one user" },
 	{ "limits", "attachments-per-user", KIND_COUNT, PER_USER(CHARGE_ATTACHMENTS), 65536, 0,
-	  UINT32_MAX, "open regions of one user, all processes" },
+	  UINT32_MAX, "open regions, locks and semaphores of one user, all processes" },
+	{ "limits", "locks-per-user", KIND_COUNT, PER_USER(CHARGE_LOCKS), 65536, 0, UINT32_MAX,
+	  "named locks that one user may own" },
+	{ "limits", "semaphores-per-user", KIND_COUNT, PER_USER(CHARGE_SEMAPHORES), 65536, 0,
+	  UINT32_MAX, "semaphores that one user may own" },
+	{ "limits", "slots-per-user", KIND_COUNT, PER_USER(CHARGE_SLOTS), 65536, 0, UINT32_MAX,
+	  "slots in locks and arenas of semaphores that one user's clients may have" },
 	{ "limits", "watches-per-user", KIND_COUNT, PER_USER(CHARGE_WATCHES), 4096, 0, UINT32_MAX,
 	  "watches of one user, armed or just fired" },
 	{ "limits", "queue-per-user", KIND_SIZE, PER_USER(CHARGE_QUEUE), 4 * MIB, 64 * KIB,
@@ -49,9 +55,9 @@ static const struct key keys[] = {
 	{ "limits", "fds-in-flight-per-user", KIND_COUNT, PER_USER(CHARGE_FDS), 256, 4, 65536,
 	  "descriptors sent to one user and not yet read" },
 	{ "limits", "held-fds-per-user", KIND_COUNT, PER_USER(CHARGE_HELD_FDS), 0, 4, 1048576,
-	  "descriptors the broker holds for one user, two for each connection and each memfd\n"
-	  "        region (default: with --system a quarter of its RLIMIT_NOFILE, else nearly "
-	  "all)" },
+	  "descriptors the broker holds for one user: two for each connection and each memfd\n"
+	  "        region, one for each memfd lock or arena of semaphores (default: with\n"
+	  "        --system a quarter of its RLIMIT_NOFILE, else nearly all)" },
 	{ "limits", "fds-in-flight-per-connection", KIND_COUNT,
 	  offsetof(struct settings, fds_per_connection), 64, 4, 65536,
 	  "the same for one connection" },

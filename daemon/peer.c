@@ -87,8 +87,8 @@ static bool fits_in_flight(const struct peer *peer)
 {
 	const struct settings *settings = &peer->broker->settings;
 
-	return peer->fds_in_flight + SEGMENT_COUNT <= settings->fds_per_connection &&
-	       account_used(peer->account, CHARGE_FDS) + SEGMENT_COUNT <=
+	return peer->fds_in_flight + SEGMENT_MAPPED <= settings->fds_per_connection &&
+	       account_used(peer->account, CHARGE_FDS) + SEGMENT_MAPPED <=
 		       settings->per_user[CHARGE_FDS];
 }
 

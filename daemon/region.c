@@ -7,9 +7,12 @@
 #include "account.h"
 #include "broker.h"
 #include "layout/publish.h"
+#include "lock.h"
 #include "log.h"
 #include "resize.h"
+#include "arena.h"
 #include "session.h"
+#include "slots.h"
 #include "watch.h"
 
 #include <shmbroker/shmbroker.h>
@@ -57,63 +60,122 @@ uid_t region_owner(const struct region *region)
 
 unsigned region_backing_number(const struct region *region)
 {
-	return region->backing == &backing_shm ? SHMB_BACKING_SHM : SHMB_BACKING_MEMFD;
+	return region->segments.backing == &backing_shm ? SHMB_BACKING_SHM : SHMB_BACKING_MEMFD;
 }
 
-static uint64_t in_pages(const struct broker *broker, uint64_t bytes)
+uint64_t region_in_pages(const struct broker *broker, uint64_t bytes)
 {
 	return (bytes + broker->page_size - 1) / broker->page_size * broker->page_size;
 }
 
 uint64_t region_data_bytes(const struct broker *broker, uint64_t capacity)
 {
-	return in_pages(broker, capacity);
+	return region_in_pages(broker, capacity);
 }
 
 static uint64_t publish_bytes(const struct broker *broker)
 {
-	return in_pages(broker, LAYOUT_PUBLISH_BYTES);
+	return region_in_pages(broker, LAYOUT_PUBLISH_BYTES);
 }
 
-/* What a region is charged for: whole pages, those of the publish page included. */
-static uint64_t charged_bytes(const struct broker *broker, uint64_t capacity)
+/* ---- Charges ---- */
+
+/* What an object costs its owner. */
+struct cost {
+	enum charge what;
+	uint64_t bytes; /* whole pages */
+	unsigned n_segments;
+};
+
+static struct cost cost_of(const struct broker *broker, enum object_kind kind, uint64_t capacity,
+			   uint32_t n_lock_slots)
 {
-	return region_data_bytes(broker, capacity) + publish_bytes(broker);
+	static const enum charge charges[OBJECT_KINDS] = { [OBJECT_REGION] = CHARGE_REGIONS,
+							   [OBJECT_LOCK] = CHARGE_LOCKS,
+							   [OBJECT_SEMAPHORE] = CHARGE_SEMAPHORES };
+	struct cost cost = { .what = charges[kind] };
+
+	if (kind == OBJECT_REGION) {
+		cost.bytes = region_data_bytes(broker, capacity) + publish_bytes(broker);
+		cost.n_segments = SEGMENT_MAPPED;
+	}
+	if (n_lock_slots > 0) {
+		cost.bytes += lock_bytes(broker, n_lock_slots);
+		cost.n_segments++;
+	}
+	return cost;
 }
 
-static int charge(struct broker *broker, struct account *account, const struct backing *backing,
-		  uint64_t capacity, struct failure *failure)
+/* A region's lock is charged when it is made, a semaphore's arena is charged by itself. */
+static struct cost cost_to_create(const struct broker *broker, const struct region_request *request)
+{
+	return cost_of(broker, request->kind, request->capacity,
+		       request->kind == OBJECT_LOCK ? request->n_slots : 0);
+}
+
+static struct cost cost_now(const struct broker *broker, const struct region *region)
+{
+	return cost_of(broker, region->kind, region->capacity, region->slots ? region->n_slots : 0);
+}
+
+int region_charge_memory(struct broker *broker, struct account *account,
+			 const struct backing *backing, uint64_t bytes, unsigned n_segments,
+			 struct failure *failure)
 {
 	const struct settings *settings = &broker->settings;
-	uint64_t bytes = charged_bytes(broker, capacity);
-	enum charge over = CHARGE_REGIONS;
-	int result = 0;
+	enum charge over = CHARGE_BYTES;
+	int result;
 
-	if (!account_charge(account, CHARGE_REGIONS, 1, settings->per_user[CHARGE_REGIONS]))
-		goto over;
-	over = CHARGE_BYTES;
-	if (!account_charge(account, CHARGE_BYTES, bytes, settings->per_user[CHARGE_BYTES]))
-		goto regions;
-	over = CHARGE_HELD_FDS;
-	result = broker_hold_fds(broker, account, backing->held_fds);
-	if (result == 0)
-		return 0;
-	account_uncharge(account, CHARGE_BYTES, bytes);
-regions:
-	account_uncharge(account, CHARGE_REGIONS, 1);
-over:
-	if (result == -EMFILE)
-		return answer_fail_system(failure, EMFILE, "keeping the region's memory");
+	if (account_charge(account, CHARGE_BYTES, bytes, settings->per_user[CHARGE_BYTES])) {
+		result = broker_hold_fds(broker, account, n_segments * backing->held_fds);
+		if (result == 0)
+			return 0;
+		account_uncharge(account, CHARGE_BYTES, bytes);
+		if (result == -EMFILE)
+			return answer_fail_system(failure, EMFILE, "keeping the region's memory");
+		over = CHARGE_HELD_FDS;
+	}
 	return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(over),
 				 settings->per_user[over]);
 }
 
-static void uncharge(struct broker *broker, struct account *account, const struct backing *backing,
-		     uint64_t capacity)
+void region_uncharge_memory(struct account *account, const struct backing *backing, uint64_t bytes,
+			    unsigned n_segments)
 {
-	account_uncharge(account, CHARGE_REGIONS, 1);
-	account_uncharge(account, CHARGE_BYTES, charged_bytes(broker, capacity));
-	account_uncharge(account, CHARGE_HELD_FDS, backing->held_fds);
+	account_uncharge(account, CHARGE_BYTES, bytes);
+	account_uncharge(account, CHARGE_HELD_FDS, n_segments * backing->held_fds);
+}
+
+static int charge(struct broker *broker, struct account *account, const struct backing *backing,
+		  struct cost cost, struct failure *failure)
+{
+	uint64_t limit = broker->settings.per_user[cost.what];
+	int result;
+
+	if (!account_charge(account, cost.what, 1, limit))
+		return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(cost.what),
+					 limit);
+	if (cost.n_segments == 0)
+		return 0;
+	result = region_charge_memory(broker, account, backing, cost.bytes, cost.n_segments,
+				      failure);
+	if (result != 0)
+		account_uncharge(account, cost.what, 1);
+	return result;
+}
+
+static void uncharge(struct account *account, const struct backing *backing, struct cost cost)
+{
+	account_uncharge(account, cost.what, 1);
+	if (cost.n_segments > 0)
+		region_uncharge_memory(account, backing, cost.bytes, cost.n_segments);
+}
+
+/* ---- Making one ---- */
+
+const struct backing *region_default_backing(const struct broker *broker)
+{
+	return broker->options.scope != SCOPE_SYSTEM ? &backing_shm : &backing_memfd;
 }
 
 /* Scope decides: memory that one user could pull from under another is never the default, see
@@ -130,7 +192,7 @@ static const struct backing *choose_backing(const struct broker *broker,
 	case SHMB_BACKING_MEMFD:
 		return &backing_memfd;
 	default:
-		return broker->options.scope != SCOPE_SYSTEM ? &backing_shm : &backing_memfd;
+		return region_default_backing(broker);
 	}
 }
 
@@ -156,8 +218,10 @@ static struct region *region_new(struct broker *broker, const struct region_requ
 		return NULL;
 	memcpy(region + 1, request->name, length);
 	region->name = (const char *)(region + 1);
-	region->backing = choose_backing(broker, request);
-	region->segments = (struct segments){ ++broker->regions.next_id, { -1, -1 } };
+	segments_init(&region->segments, choose_backing(broker, request),
+		      ++broker->regions.next_id);
+	region->kind = (uint8_t)request->kind;
+	region->n_slots = (uint16_t)request->n_slots;
 	region->size = request->size;
 	region->capacity = request->capacity;
 	region->mode = (uint16_t)request->mode;
@@ -172,7 +236,8 @@ static int write_header(struct broker *broker, struct region *region)
 					       .version = LAYOUT_PUBLISH_VERSION,
 					       .size = region->size };
 	size_t length = offsetof(struct layout_publish, sequence);
-	int fd = segment_borrow(&broker->segments, broker->instance.id, region, SEGMENT_PUBLISH);
+	int fd = segment_borrow(&broker->segments, broker->instance.id, &region->segments,
+				SEGMENT_PUBLISH);
 
 	if (fd < 0)
 		return fd;
@@ -182,18 +247,31 @@ static int write_header(struct broker *broker, struct region *region)
 
 static int make_segments(struct broker *broker, struct region *region)
 {
-	int result = region->backing->create(broker->instance.id,
-					     region_data_bytes(broker, region->capacity),
-					     publish_bytes(broker), &region->segments);
+	uint64_t instance = broker->instance.id;
+	int result = segments_create(&region->segments, instance, SEGMENT_DATA,
+				     region_data_bytes(broker, region->capacity));
 
-	if (result < 0)
-		return result;
-	result = write_header(broker, region);
-	if (result < 0) {
-		segment_forget(&broker->segments, region->segments.id);
-		region->backing->destroy(broker->instance.id, &region->segments);
-	}
-	return result;
+	if (result == 0)
+		result = segments_create(&region->segments, instance, SEGMENT_PUBLISH,
+					 publish_bytes(broker));
+	return result < 0 ? result : write_header(broker, region);
+}
+
+/* What the object is made of, by kind; on failure nothing of it is left. */
+static int make_inside(struct broker *broker, struct region *region, struct session *session,
+		       const struct region_request *request, struct failure *failure)
+{
+	int result;
+
+	if (request->kind == OBJECT_SEMAPHORE)
+		return semaphore_make(broker, region, session, request, failure);
+	result = request->kind == OBJECT_LOCK ? lock_make(broker, region)
+					      : make_segments(broker, region);
+	if (result == 0)
+		return 0;
+	segment_forget(&broker->segments, region->segments.id);
+	segments_destroy(&region->segments, broker->instance.id);
+	return answer_fail_system(failure, result, "making the region's memory");
 }
 
 static void enter(struct broker *broker, struct region *region, struct session *session)
@@ -205,28 +283,29 @@ static void enter(struct broker *broker, struct region *region, struct session *
 	}
 	RB_INSERT(region_tree, &broker->regions.tree, region);
 	DL_APPEND2(broker->regions.all, region, previous, next);
-	broker->regions.count++;
+	broker->regions.counts[region->kind]++;
 }
 
 int region_create(struct broker *broker, struct session *session,
 		  const struct region_request *request, struct region **ret_region,
 		  struct failure *failure)
 {
+	const struct backing *backing = choose_backing(broker, request);
+	struct cost cost = cost_to_create(broker, request);
 	struct region *region;
 	int result = check_request(broker, request, failure);
 
 	if (result == 0)
-		result = charge(broker, session->account, choose_backing(broker, request),
-				request->capacity, failure);
+		result = charge(broker, session->account, backing, cost, failure);
 	if (result != 0)
 		return result;
 	region = region_new(broker, request);
-	result = region ? make_segments(broker, region) : -ENOMEM;
-	if (result < 0) {
+	result = region ? make_inside(broker, region, session, request, failure)
+			: answer_fail_system(failure, ENOMEM, "region");
+	if (result != 0) {
 		free(region);
-		uncharge(broker, session->account, choose_backing(broker, request),
-			 request->capacity);
-		return answer_fail_system(failure, result, "making the region's memory");
+		uncharge(session->account, backing, cost);
+		return result;
 	}
 	region->account = account_get(&broker->accounts, session->identity.uid);
 	enter(broker, region, session);
@@ -248,7 +327,7 @@ void region_unlink(struct broker *broker, struct region *region)
 		RB_REMOVE(region_tree, &broker->regions.tree, region);
 		region->removed = true;
 		leave_creator(region);
-		if (region->n_attachments > 0) {
+		if (region->n_attachments > 0 && region->kind == OBJECT_REGION) {
 			region_write_word(broker, region, offsetof(struct layout_publish, removed),
 					  1, sizeof(uint32_t));
 			region_notify(broker, region);
@@ -269,17 +348,18 @@ int region_chown(struct broker *broker, struct region *region, uid_t uid, gid_t 
 		 struct failure *failure)
 {
 	struct account *account = account_get(&broker->accounts, uid);
+	struct cost cost = cost_now(broker, region);
 	int result;
 
 	if (!account)
 		return answer_fail_system(failure, ENOMEM, "account");
 	if (account != region->account) {
-		result = charge(broker, account, region->backing, region->capacity, failure);
+		result = charge(broker, account, region->segments.backing, cost, failure);
 		if (result != 0) {
 			account_put(account);
 			return result;
 		}
-		uncharge(broker, region->account, region->backing, region->capacity);
+		uncharge(region->account, region->segments.backing, cost);
 	}
 	account_put(region->account);
 	region->account = account;
@@ -294,10 +374,15 @@ void region_free(struct broker *broker, struct region *region)
 	leave_creator(region);
 	region_leave_dirty(broker, region);
 	DL_DELETE2(broker->regions.all, region, previous, next);
-	broker->regions.count--;
-	segment_forget(&broker->segments, region->segments.id);
-	region_destroy_segments(broker, region);
-	uncharge(broker, region->account, region->backing, region->capacity);
+	broker->regions.counts[region->kind]--;
+	uncharge(region->account, region->segments.backing, cost_now(broker, region));
+	if (region->semaphore) {
+		semaphore_free(broker, region->semaphore);
+	} else {
+		segment_forget(&broker->segments, region->segments.id);
+		region_destroy_segments(broker, region);
+	}
+	slots_free(broker, region->slots);
 	account_put(region->account);
 	free(region);
 }

@@ -3,8 +3,9 @@
 #define DAEMON_REGION_H
 
 /*
- * Regions, by name and as objects; their attachments and watches. Everything the broker relies on
- * is here, nothing of it in memory that a client can write.
+ * What has a name: regions, and in the same tree named locks and semaphores, which share names,
+ * owners, modes, lifetimes and attachments with them. Everything the broker relies on is here,
+ * nothing of it in memory that a client can write.
  */
 
 #include "answer.h"
@@ -19,16 +20,23 @@
 struct account;
 struct broker;
 struct resize;
+struct semaphore;
 struct session;
+struct slots;
+struct use;
+
+enum object_kind { OBJECT_REGION = 1, OBJECT_LOCK, OBJECT_SEMAPHORE, OBJECT_KINDS };
 
 struct attachment {
 	struct region *region;
 	struct session *session;
 	uint32_t handle;
+	uint16_t slot;       /* in the lock; 0: none */
 	uint8_t access;      /* enum shmb_access */
 	uint8_t watch_types; /* what the armed watch is for; 0: none armed */
 	bool watch_charged;  /* armed, or fired and not ended */
 	uint64_t watch_sequence, watch_size;
+	struct use *use;                    /* to a semaphore: its session's part in it */
 	struct attachment *previous, *next; /* of the region's armed ones */
 	UT_hash_handle hh;                  /* of the session, by handle */
 };
@@ -36,10 +44,11 @@ struct attachment {
 struct region {
 	RB_ENTRY(region) node;          /* by name, while it has one */
 	struct region *previous, *next; /* of all */
-	const struct backing *backing;
-	struct segments segments;
-	struct account *account; /* of the owner; charged for it */
-	struct session *creator; /* SHMB_SESSION: ends with it */
+	struct segments segments;       /* none, of a semaphore */
+	struct slots *slots;            /* of the lock; NULL: nobody has locked it yet */
+	struct semaphore *semaphore;    /* OBJECT_SEMAPHORE alone */
+	struct account *account;        /* of the owner; charged for it */
+	struct session *creator;        /* SHMB_SESSION: ends with it */
 	struct region *creator_previous, *creator_next;
 	struct region *dirty_previous, *dirty_next;
 	struct attachment *armed;                       /* attachments with an armed watch */
@@ -51,6 +60,8 @@ struct region {
 	gid_t gid;
 	uint32_t n_attachments, n_readers;
 	uint16_t mode;
+	uint16_t n_slots; /* how many its lock has, or will have */
+	uint8_t kind;     /* enum object_kind */
 	uint8_t lifetime;
 	bool removed;
 	bool dirty;
@@ -67,14 +78,18 @@ struct regions {
 	struct destroy_job *batch, *last; /* destructions put off by region_batch_begin() */
 	unsigned batching;
 	uint64_t next_id;
-	uint64_t count, n_attachments, n_watches, n_watched;
+	uint64_t counts[OBJECT_KINDS], n_attachments, n_watches, n_watched;
 };
 
 struct region_request {
 	const char *name; /* NUL-terminated, checked */
-	uint64_t size, capacity;
+	enum object_kind kind;
+	uint64_t size, capacity; /* regions */
 	uint32_t mode;
 	unsigned lifetime, backing;
+	uint32_t n_slots;          /* regions and locks */
+	uint32_t initial, maximum; /* semaphores */
+	unsigned semaphore_kind;   /* enum shmb_semaphore_kind */
 };
 
 /* region_find() - by name; NULL: none */
@@ -86,7 +101,7 @@ struct region *region_next_from(struct regions *regions, const char *name, bool 
 struct region *region_next(struct region *region);
 
 /*
- * region_create() - make a region that @session's user owns and give it its name
+ * region_create() - make an object that @session's user owns and give it its name
  *
  * It has no attachment yet: the caller attaches, or calls region_unlink().
  */
@@ -113,13 +128,17 @@ void region_orphan(struct broker *broker, struct session *session);
  * @ret_fds: data segment and publish page; send them at once, then region_release_fds()
  */
 int region_attach(struct broker *broker, struct region *region, struct session *session,
-		  unsigned access, struct attachment **ret_attachment, int ret_fds[SEGMENT_COUNT],
+		  unsigned access, struct attachment **ret_attachment, int ret_fds[SEGMENT_MAPPED],
 		  struct failure *failure);
 
-void region_release_fds(unsigned access, int fds[SEGMENT_COUNT]);
+void region_release_fds(unsigned access, int fds[SEGMENT_MAPPED]);
+
+/* attachment_new() - of any kind of object, charged, with a number but without descriptors */
+int attachment_new(struct broker *broker, struct region *region, struct session *session,
+		   unsigned access, struct attachment **ret_attachment, struct failure *failure);
 
 /*
- * region_detach() - end an attachment; a region that nobody needs any more goes with it
+ * region_detach() - end an attachment of any kind; a region that nobody needs any more goes with it
  * @died: its process may have died between publishing and telling: watchers are looked after at the
  *        end of the batch
  */
@@ -157,5 +176,21 @@ void region_leave_dirty(struct broker *broker, struct region *region);
 
 /* region_data_bytes() - length of the data segment: the capacity in whole pages */
 uint64_t region_data_bytes(const struct broker *broker, uint64_t capacity);
+
+/* region_in_pages() - round up to whole pages */
+uint64_t region_in_pages(const struct broker *broker, uint64_t bytes);
+
+/*
+ * region_charge_memory() - charge bytes, and the descriptors that keeping them takes
+ * @n_segments: how many segments they are in
+ */
+int region_charge_memory(struct broker *broker, struct account *account,
+			 const struct backing *backing, uint64_t bytes, unsigned n_segments,
+			 struct failure *failure);
+void region_uncharge_memory(struct account *account, const struct backing *backing, uint64_t bytes,
+			    unsigned n_segments);
+
+/* region_default_backing() - what an object is made of where nobody asks for anything */
+const struct backing *region_default_backing(const struct broker *broker);
 
 #endif

@@ -142,8 +142,7 @@ static bool run(struct resize *resize)
 	uint64_t before = region->size;
 	bool pooled;
 
-	resize->fd =
-		region->backing->open(broker->instance.id, &region->segments, SEGMENT_DATA, true);
+	resize->fd = segments_open(&region->segments, broker->instance.id, SEGMENT_DATA, true);
 	if (resize->fd < 0) {
 		resize->result = resize->fd;
 		return true;

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The cache is mapped directly: a region has its place, and whoever else has the same place loses
- * it. Regions are numbered in order of creation, so that those in use together rarely meet.
+ * The cache is mapped directly: an object has its place, and whoever else has the same place loses
+ * it. Objects are numbered in order of creation, so that those in use together rarely meet.
  */
 #include "segments.h"
-
-#include "region.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -22,23 +20,23 @@ static void empty(struct segment_cache *cache, unsigned slot)
 	cache->slots[slot].id = 0;
 }
 
-int segment_borrow(struct segment_cache *cache, uint64_t instance, const struct region *region,
+int segment_borrow(struct segment_cache *cache, uint64_t instance, const struct segments *segments,
 		   enum segment which)
 {
-	unsigned slot = slot_of(region->segments.id, which);
+	unsigned slot = slot_of(segments->id, which);
 	int fd;
 
-	if (cache->slots[slot].id == region->segments.id)
+	if (cache->slots[slot].id == segments->id)
 		return cache->slots[slot].fd;
 	empty(cache, slot);
-	fd = region->backing->open(instance, &region->segments, which, true);
+	fd = segments_open(segments, instance, which, true);
 	if (fd == -EMFILE || fd == -ENFILE) {
-		segment_forget_others(cache, region->segments.id);
-		fd = region->backing->open(instance, &region->segments, which, true);
+		segment_forget_others(cache, segments->id);
+		fd = segments_open(segments, instance, which, true);
 	}
 	if (fd < 0)
 		return fd;
-	cache->slots[slot].id = region->segments.id;
+	cache->slots[slot].id = segments->id;
 	cache->slots[slot].fd = fd;
 	return fd;
 }

@@ -12,7 +12,7 @@
 
 #include "backing.h"
 
-enum { SEGMENT_CACHE_SLOTS = 64 }; /* a multiple of SEGMENT_COUNT */
+enum { SEGMENT_CACHE_SLOTS = 63 }; /* a multiple of SEGMENT_COUNT */
 
 struct segment_cache {
 	struct {
@@ -21,21 +21,19 @@ struct segment_cache {
 	} slots[SEGMENT_CACHE_SLOTS];
 };
 
-struct region;
-
 /*
  * segment_borrow() - a writable descriptor of one segment
  *
  * Return: the descriptor, which belongs to the cache and is good until the next call for another
- * region, or a negative errno. Both segments of one region may be borrowed at a time.
+ * object, or a negative errno. All segments of one object may be borrowed at a time.
  */
-int segment_borrow(struct segment_cache *cache, uint64_t instance, const struct region *region,
+int segment_borrow(struct segment_cache *cache, uint64_t instance, const struct segments *segments,
 		   enum segment which);
 
-/* segment_forget() - close what is kept of a region whose memory is to go */
+/* segment_forget() - close what is kept of an object whose memory is to go */
 void segment_forget(struct segment_cache *cache, uint64_t id);
 
-/* segment_forget_others() - close all but what is kept of one region; @id 0: close all */
+/* segment_forget_others() - close all but what is kept of one object; @id 0: close all */
 void segment_forget_others(struct segment_cache *cache, uint64_t id);
 
 #endif

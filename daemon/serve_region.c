@@ -3,97 +3,35 @@
  * The methods of regions: policy first, then the region table. Must not touch sockets or uv.
  */
 #include "broker.h"
-#include "dispatch.h"
+#include "layout/lock.h"
 #include "layout/publish.h"
 #include "log.h"
 #include "peer.h"
 #include "policy.h"
 #include "resize.h"
+#include "serve.h"
 #include "session.h"
 #include "watch.h"
 
-#include <shmbroker/shmbroker.h>
-
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-enum {
-	LIST_ENTRIES_MAX = 64,  /* on one page; the most that fits into a packet */
-	LIST_VISITS_MAX = 1024, /* regions looked at for one page, visible or not */
-};
+enum { LIST_ENTRIES_MAX = 64 }; /* on one page; the most that fits into a packet */
 
-struct name {
-	char text[SHMB_NAME_MAX + 1];
-};
-
-static bool copy_text(struct wire_bytes bytes, bool prefix, struct name *ret_name)
+/* A region's attachment; handles of locks and semaphores are none. */
+static int find_attached(struct request *request, uint64_t handle,
+			 struct attachment **ret_attachment)
 {
-	if (bytes.length > SHMB_NAME_MAX || !wire_name_check(bytes.data, bytes.length, prefix))
-		return false;
-	if (bytes.length)
-		memcpy(ret_name->text, bytes.data, bytes.length);
-	ret_name->text[bytes.length] = '\0';
-	return true;
-}
+	int result = serve_find_attachment(request, handle, ret_attachment);
 
-static unsigned rights(const struct request *request, const struct region *region)
-{
-	return policy_rights(&request->session->identity, region_owner(region), region->gid,
-			     region->mode);
-}
-
-static bool visible(const struct request *request, const struct region *region)
-{
-	return policy_visible(&request->session->identity, region_owner(region), region->gid,
-			      region->mode);
-}
-
-/* A region that the caller may know of. */
-static int find(struct request *request, struct wire_bytes bytes, struct region **ret_region)
-{
-	struct region *region;
-	struct name name;
-
-	if (!copy_text(bytes, false, &name))
-		return answer_fail(&request->failure, SHMB_EINVAL, "name");
-	region = region_find(&request->broker->regions, name.text);
-	if (!region || !visible(request, region))
-		return answer_fail(&request->failure, SHMB_ENOENT, NULL);
-	*ret_region = region;
-	return 0;
-}
-
-static int find_owned(struct request *request, struct wire_bytes bytes, struct region **ret_region)
-{
-	struct region *region;
-	int result = find(request, bytes, &region);
-
-	if (result != 0)
-		return result;
-	if (!policy_owns(&request->session->identity, region_owner(region)))
-		return answer_fail(&request->failure, SHMB_EACCES, "owner");
-	*ret_region = region;
-	return 0;
-}
-
-static int find_attachment(struct request *request, uint64_t handle,
-			   struct attachment **ret_attachment)
-{
-	struct attachment *attachment = session_attachment(request->session, handle);
-
-	if (!attachment)
-		return answer_fail(&request->failure, SHMB_ENOENT, "handle");
-	*ret_attachment = attachment;
-	return 0;
+	if (result == 0 && (*ret_attachment)->region->kind != OBJECT_REGION)
+		return answer_fail(&request->failure, SHMB_EKIND, "handle");
+	return result;
 }
 
 static int find_writable(struct request *request, uint64_t handle,
 			 struct attachment **ret_attachment)
 {
-	int result = find_attachment(request, handle, ret_attachment);
+	int result = find_attached(request, handle, ret_attachment);
 
 	if (result == 0 && !((*ret_attachment)->access & SHMB_WRITE))
 		return answer_fail(&request->failure, SHMB_EMODE, "access");
@@ -106,7 +44,7 @@ static int attach(struct request *request, struct region *region, unsigned acces
 	struct broker *broker = request->broker;
 	struct attachment *attachment;
 	struct wire_region_attached answer;
-	int fds[SEGMENT_COUNT];
+	int fds[SEGMENT_MAPPED];
 	int result;
 
 	if (!request->wants_reply)
@@ -127,7 +65,7 @@ static int attach(struct request *request, struct region *region, unsigned acces
 		.created = created,
 	};
 	result = peer_answer_fds(request->peer, request->msgid, request->method, &answer, fds,
-				 SEGMENT_COUNT);
+				 SEGMENT_MAPPED);
 	region_release_fds(access, fds);
 	if (result == 0) {
 		log_end(LOG_TOO_MANY_IN_FLIGHT);
@@ -137,87 +75,83 @@ static int attach(struct request *request, struct region *region, unsigned acces
 	return answer_fail_system(&request->failure, result, "sending descriptors");
 }
 
-static int open_existing(struct request *request, struct region *region, unsigned access)
+static int check_access(struct request *request, const struct region *region, unsigned access)
 {
 	if (!(access & SHMB_READ))
 		return answer_fail(&request->failure, SHMB_EINVAL, "access");
-	if (access & ~rights(request, region))
+	if (region && access & ~serve_rights(request, region))
 		return answer_fail(&request->failure, SHMB_EACCES, "mode");
-	return attach(request, region, access, false);
+	return 0;
 }
 
-static int create_new(struct request *request, const char *name, unsigned access)
+static struct region_request wanted(const struct wire_region_create_params *params)
 {
-	const struct wire_region_create_params *params = request->params;
 	struct region_request wanted = {
-		.name = name,
+		.kind = OBJECT_REGION,
 		.size = params->size,
 		.capacity = params->size,
 		.mode = 0700,
+		.n_slots = LAYOUT_LOCK_SLOTS_DEFAULT,
 		.lifetime = (unsigned)params->lifetime,
 		.backing = (unsigned)params->backing,
 	};
-	struct region *region;
-	int result;
 
 	if (params->has & WIRE_HAS(region_create_params, capacity))
 		wanted.capacity = params->capacity;
 	if (params->has & WIRE_HAS(region_create_params, mode))
 		wanted.mode = (uint32_t)params->mode;
-	if (!policy_may_create(&request->session->identity, name))
-		return answer_fail(&request->failure, SHMB_EACCES, "name");
-	if (!(access & SHMB_READ))
-		return answer_fail(&request->failure, SHMB_EINVAL, "access");
-	result = region_create(request->broker, request->session, &wanted, &region,
-			       &request->failure);
-	if (result != 0)
-		return result;
-	result = attach(request, region, access, true);
-	/* Undone by hand, unless undoing the attachment has taken an "attached" region with it. */
-	if (result != 0 && region_find(&request->broker->regions, name))
-		region_unlink(request->broker, region);
-	return result;
+	if (params->has & WIRE_HAS(region_create_params, slots))
+		wanted.n_slots = (uint32_t)params->slots;
+	return wanted;
 }
 
 int serve_region_create(struct request *request)
 {
 	const struct wire_region_create_params *params = request->params;
+	struct region_request create = wanted(params);
 	unsigned access = SHMB_READ | SHMB_WRITE;
 	struct region *region;
-	struct name name;
+	bool created;
+	int result;
 
 	if (params->has & WIRE_HAS(region_create_params, access))
 		access = (unsigned)params->access;
-	if (!copy_text(params->name, false, &name))
-		return answer_fail(&request->failure, SHMB_EINVAL, "name");
-	region = region_find(&request->broker->regions, name.text);
-	if (!region)
-		return create_new(request, name.text, access);
-	if (!params->open_existing)
-		return answer_fail(&request->failure, SHMB_EEXIST, NULL);
-	if (!visible(request, region))
-		return answer_fail(&request->failure, SHMB_EACCES, "mode");
-	return open_existing(request, region, access);
+	result = check_access(request, NULL, access);
+	if (result == 0)
+		result = serve_make(request, params->name, params->open_existing, &create, &region,
+				    &created);
+	if (result == 0 && !created)
+		result = check_access(request, region, access);
+	if (result != 0)
+		return result;
+	result = attach(request, region, access, created);
+	if (result != 0 && created)
+		serve_unmake(request, params->name);
+	return result;
 }
 
 int serve_region_open(struct request *request)
 {
 	const struct wire_region_open_params *params = request->params;
 	struct region *region;
-	int result = find(request, params->name, &region);
+	unsigned access = (unsigned)params->access;
+	int result = serve_find(request, params->name, OBJECT_REGION, &region);
 
-	return result ? result : open_existing(request, region, (unsigned)params->access);
+	if (result == 0)
+		result = check_access(request, region, access);
+	return result ? result : attach(request, region, access, false);
 }
 
 int serve_region_close(struct request *request)
 {
 	const struct wire_region_handle *params = request->params;
 	struct attachment *attachment;
-	int result = find_attachment(request, params->handle, &attachment);
+	int result = serve_find_attachment(request, params->handle, &attachment);
 
 	if (result != 0)
 		return result;
 	region_detach(request->broker, attachment, false);
+	slots_undo_some(request->broker);
 	return request_answer(request, &(struct wire_empty){ 0 });
 }
 
@@ -253,9 +187,9 @@ int serve_region_stat(struct request *request)
 	if (by_name == by_handle)
 		return answer_fail(&request->failure, SHMB_EINVAL, "handle");
 	if (by_name) {
-		result = find(request, params->name, &region);
+		result = serve_find(request, params->name, OBJECT_REGION, &region);
 	} else {
-		result = find_attachment(request, params->handle, &attachment);
+		result = find_attached(request, params->handle, &attachment);
 		if (result == 0)
 			region = attachment->region;
 	}
@@ -265,83 +199,38 @@ int serve_region_stat(struct request *request)
 	return request_answer(request, &info);
 }
 
-/*
- * A page ends with the last name on it as the cursor. One that shows nothing cannot: the name it
- * came to is not the caller's to know, so the session keeps it and the cursor is its number.
- */
-static int keep_position(struct request *request, const struct region *region,
-			 struct name *ret_cursor)
+static bool is_region(const struct region *region)
 {
-	struct session *session = request->session;
-	// NOLINTNEXTLINE(clang-analyzer-core.NullDereference) a page ends behind a region
-	char *position = strdup(region->name);
-
-	if (!position)
-		return answer_fail_system(&request->failure, ENOMEM, "listing");
-	free(session->list_position);
-	session->list_position = position;
-	snprintf(ret_cursor->text, sizeof(ret_cursor->text), "=%" PRIu32, ++session->list_serial);
-	return 0;
+	return region->kind == OBJECT_REGION;
 }
 
-static int take_position(struct request *request, struct wire_bytes cursor, struct name *ret_after)
+static int add_info(struct request *request, struct region *region, void *userdata, size_t index)
 {
-	struct session *session = request->session;
-	char expected[16];
+	struct wire_region_info *infos = userdata;
 
-	if (cursor.length == 0 || cursor.data[0] != '=') {
-		if (!copy_text(cursor, false, ret_after))
-			return answer_fail(&request->failure, SHMB_EINVAL, "cursor");
-		return 0;
-	}
-	snprintf(expected, sizeof(expected), "=%" PRIu32, session->list_serial);
-	if (!session->list_position || cursor.length != strlen(expected) ||
-	    memcmp(cursor.data, expected, cursor.length) != 0)
-		return answer_fail(&request->failure, SHMB_EBUSY, "cursor");
-	strcpy(ret_after->text, session->list_position);
+	describe(request->broker, region, &infos[index]);
 	return 0;
 }
 
 int serve_region_list(struct request *request)
 {
-	const struct wire_region_list_params *params = request->params;
-	bool goes_on = params->has & WIRE_HAS(region_list_params, cursor);
 	struct wire_region_info infos[LIST_ENTRIES_MAX];
 	struct wire_region_list_result answer = { .regions = infos };
-	size_t limit = LIST_ENTRIES_MAX;
-	struct region *region, *last = NULL;
-	struct name prefix, after;
-	unsigned visits = 0;
-	int result = 0;
+	struct page page = { .params = request->params,
+			     .entries_max = LIST_ENTRIES_MAX,
+			     .wanted = is_region,
+			     .add = add_info,
+			     .userdata = infos };
+	int result = serve_page(request, &page);
 
-	if (!copy_text(params->prefix, true, &prefix))
-		return answer_fail(&request->failure, SHMB_EINVAL, "prefix");
-	if (goes_on)
-		result = take_position(request, params->cursor, &after);
 	if (result != 0)
 		return result;
-	if (params->has & WIRE_HAS(region_list_params, limit))
-		limit = params->limit;
-	goes_on = goes_on && strcmp(after.text, prefix.text) >= 0;
-	region = region_next_from(&request->broker->regions, goes_on ? after.text : prefix.text,
-				  goes_on);
-	for (; region && answer.n_regions < limit; region = region_next(region)) {
-		if (strncmp(region->name, prefix.text, params->prefix.length) != 0)
-			region = NULL;
-		if (!region || visits++ == LIST_VISITS_MAX)
-			break;
-		if (visible(request, region))
-			describe(request->broker, region, &infos[answer.n_regions++]);
-		last = region;
-	}
-	if (region) {
-		if (answer.n_regions > 0)
-			answer.cursor = infos[answer.n_regions - 1].name;
-		else if ((result = keep_position(request, last, &after)) == 0)
-			answer.cursor = wire_string(after.text);
+	answer.n_regions = page.n_entries;
+	if (page.more) {
+		answer.cursor = wire_string(page.cursor.text);
 		answer.has |= WIRE_HAS(region_list_result, cursor);
 	}
-	return result ? result : request_answer(request, &answer);
+	return request_answer(request, &answer);
 }
 
 int serve_region_resize(struct request *request)
@@ -360,7 +249,7 @@ int serve_region_chmod(struct request *request)
 {
 	const struct wire_region_chmod_params *params = request->params;
 	struct region *region;
-	int result = find_owned(request, params->name, &region);
+	int result = serve_find_owned(request, params->name, OBJECT_REGION, &region);
 
 	if (result != 0)
 		return result;
@@ -374,7 +263,7 @@ int serve_region_chown(struct request *request)
 	struct region *region;
 	uid_t uid;
 	gid_t gid;
-	int result = find_owned(request, params->name, &region);
+	int result = serve_find_owned(request, params->name, OBJECT_REGION, &region);
 
 	if (result != 0)
 		return result;
@@ -391,9 +280,13 @@ int serve_region_chown(struct request *request)
 int serve_region_remove(struct request *request)
 {
 	const struct wire_remove_params *params = request->params;
+	enum object_kind kind = OBJECT_REGION;
 	struct region *region;
-	int result = find_owned(request, params->name, &region);
+	int result;
 
+	if (params->has & WIRE_HAS(remove_params, kind))
+		kind = (enum object_kind)params->kind;
+	result = serve_find_owned(request, params->name, kind, &region);
 	if (result != 0)
 		return result;
 	region_unlink(request->broker, region);
@@ -404,7 +297,7 @@ int serve_region_watch(struct request *request)
 {
 	const struct wire_region_watch_params *params = request->params;
 	struct attachment *attachment;
-	int result = find_attachment(request, params->handle, &attachment);
+	int result = find_attached(request, params->handle, &attachment);
 
 	if (result != 0)
 		return result;

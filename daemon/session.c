@@ -9,6 +9,7 @@
 #include "log.h"
 #include "peer.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -95,10 +96,20 @@ void session_end(struct session *session)
 	HASH_ITER(hh, session->attachments, attachment, next)
 		region_detach(session->broker, attachment, true);
 	region_batch_end(session->broker);
+	slots_undo_some(session->broker);
 	if (session->identity.pidfd >= 0)
 		uv_close((uv_handle_t *)&session->death, on_death_closed);
 	identity_deinit(&session->identity);
 	session_unref(session);
+}
+
+void session_name(struct session *session, const char *name, size_t length)
+{
+	if (length > SESSION_COMMAND_MAX)
+		length = SESSION_COMMAND_MAX;
+	for (size_t i = 0; i < length; i++)
+		session->command[i] = isprint((unsigned char)name[i]) ? name[i] : '?';
+	session->command[length] = '\0';
 }
 
 struct attachment *session_attachment(struct session *session, uint64_t handle)

@@ -10,6 +10,7 @@
 
 #include "identity.h"
 #include "region.h"
+#include "arena.h"
 
 #include <uv.h>
 
@@ -17,7 +18,7 @@ struct account;
 struct broker;
 struct peer;
 
-enum { SESSION_TOKEN_BYTES = 16 };
+enum { SESSION_TOKEN_BYTES = 16, SESSION_COMMAND_MAX = 64 };
 
 struct session {
 	struct broker *broker;
@@ -25,6 +26,8 @@ struct session {
 	struct account *account;
 	struct identity identity;
 	struct attachment *attachments; /* by handle */
+	struct member *members;         /* arenas that it has semaphores open in, by arena */
+	struct use *uses;               /* semaphores that it has open */
 	struct region *regions;         /* of lifetime "session" that it created */
 	uint32_t last_handle;
 	uint32_t list_serial; /* of the position below */
@@ -32,7 +35,8 @@ struct session {
 	unsigned references;
 	bool ended;
 	uint8_t token[SESSION_TOKEN_BYTES];
-	uv_poll_t death; /* of the process; active if there is a pidfd */
+	char command[SESSION_COMMAND_MAX + 1]; /* what it calls itself, printable */
+	uv_poll_t death;                       /* of the process; active if there is a pidfd */
 };
 
 /*
@@ -50,6 +54,9 @@ void session_end(struct session *session);
 
 struct session *session_ref(struct session *session);
 void session_unref(struct session *session);
+
+/* session_name() - keep what it calls itself, whatever it is; not NUL-terminated */
+void session_name(struct session *session, const char *name, size_t length);
 
 /* session_attachment() - by handle; NULL: none */
 struct attachment *session_attachment(struct session *session, uint64_t handle);

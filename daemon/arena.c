@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Semaphores and the arenas they lie in. What is in an arena is looked at through a guard, and
+ * where its semaphores lie is known from here alone.
+ */
+#include "arena.h"
+
+#include "account.h"
+#include "broker.h"
+#include "guard.h"
+#include "layout/futex.h"
+#include "session.h"
+#include "slots.h"
+
+#include <shmbroker/shmbroker.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <utlist.h>
+
+/* More sleepers than that on one word wake at their next re-check, within a second. */
+enum { WAKES_MAX = 1024 };
+
+/* ---- Arenas ---- */
+
+int semaphore_arena_fd(struct broker *broker, const struct arena *arena)
+{
+	return segment_borrow(&broker->segments, broker->instance.id, &arena->segments,
+			      SEGMENT_LOCK);
+}
+
+static int open_guard(struct broker *broker, const struct arena *arena, struct guard *guard)
+{
+	int fd = semaphore_arena_fd(broker, arena);
+
+	return fd < 0 ? fd : guard_open(guard, fd, LAYOUT_ARENA_BYTES);
+}
+
+static void *unit_at(const struct guard *guard, uint32_t unit)
+{
+	return (char *)guard->data + (size_t)unit * LAYOUT_ARENA_UNIT;
+}
+
+static struct layout_counting *counting_at(const struct guard *guard,
+					   const struct semaphore *semaphore)
+{
+	return unit_at(guard, semaphore->unit);
+}
+
+static struct layout_owned *owned_at(const struct guard *guard, const struct semaphore *semaphore)
+{
+	return unit_at(guard, semaphore->unit);
+}
+
+static bool is_taken(const struct arena *arena, uint32_t unit)
+{
+	return arena->taken[unit / 64] >> (unit % 64) & 1;
+}
+
+static void mark(struct arena *arena, uint32_t unit, uint32_t n, bool taken)
+{
+	for (uint32_t i = unit; i < unit + n; i++) {
+		if (taken)
+			arena->taken[i / 64] |= UINT64_C(1) << (i % 64);
+		else
+			arena->taken[i / 64] &= ~(UINT64_C(1) << (i % 64));
+	}
+	arena->n_free = taken ? arena->n_free - n : arena->n_free + n;
+}
+
+/* The first @n free units in a row. Return: 0 if there are none. */
+static uint32_t find_units(const struct arena *arena, uint32_t n)
+{
+	uint32_t length = 0;
+
+	if (arena->n_free < n)
+		return 0;
+	for (uint32_t unit = LAYOUT_ARENA_FIRST; unit < LAYOUT_ARENA_UNITS; unit++) {
+		length = is_taken(arena, unit) ? 0 : length + 1;
+		if (length == n)
+			return unit + 1 - n;
+	}
+	return 0;
+}
+
+static void wake(_Atomic uint32_t *word)
+{
+	if (atomic_load(word) & LAYOUT_SLEEPERS)
+		futex_wake((const uint32_t *)(const void *)word, WAKES_MAX);
+}
+
+/* The dead one may have been woken and not have taken, or have posted and not have woken: whoever
+ * sleeps looks for itself. */
+static int undo(struct broker *broker, void *object, uint32_t slot)
+{
+	struct arena *arena = object;
+	struct semaphore *semaphore;
+	struct guard guard;
+	int result = open_guard(broker, arena, &guard);
+
+	if (result == -EMFILE || result == -ENFILE || result == -ENOMEM)
+		return result;
+	if (result < 0) /* somebody removed the memory: there is nothing that anybody could get */
+		return 0;
+	layout_arena_repair_slot(guard.data, slot);
+	DL_FOREACH(arena->semaphores, semaphore) {
+		if (semaphore->kind == SHMB_OWNED) {
+			layout_owned_return(owned_at(&guard, semaphore), semaphore->maximum, slot);
+			wake(&owned_at(&guard, semaphore)->gate);
+		} else {
+			wake(&counting_at(&guard, semaphore)->value);
+		}
+	}
+	guard_close(&guard);
+	return 0;
+}
+
+static int make_segment(struct broker *broker, struct arena *arena)
+{
+	const struct layout_arena header = { .magic = LAYOUT_ARENA_MAGIC,
+					     .version = LAYOUT_ARENA_VERSION };
+	size_t length = offsetof(struct layout_arena, slots);
+	int result = segments_create(&arena->segments, broker->instance.id, SEGMENT_LOCK,
+				     region_in_pages(broker, LAYOUT_ARENA_BYTES));
+	int fd;
+
+	if (result < 0)
+		return result;
+	fd = semaphore_arena_fd(broker, arena);
+	if (fd < 0)
+		return fd;
+	errno = EIO;
+	return pwrite(fd, &header, length, 0) == (ssize_t)length ? 0 : -errno;
+}
+
+static void arena_free(struct broker *broker, struct arena *arena)
+{
+	if (!arena)
+		return;
+	segment_forget(&broker->segments, arena->segments.id);
+	segments_destroy(&arena->segments, broker->instance.id);
+	slots_free(broker, arena->slots);
+	free(arena);
+}
+
+static struct arena *arena_new(struct broker *broker)
+{
+	struct arena *arena = calloc(1, sizeof(*arena));
+
+	if (!arena)
+		return NULL;
+	segments_init(&arena->segments, region_default_backing(broker), ++broker->regions.next_id);
+	arena->n_free = LAYOUT_ARENA_UNITS - LAYOUT_ARENA_FIRST;
+	arena->slots = slots_new(LAYOUT_ARENA_SLOTS, undo, arena);
+	if (arena->slots)
+		return arena;
+	free(arena);
+	return NULL;
+}
+
+static int make_arena(struct broker *broker, struct session *session, uint32_t mode,
+		      struct arena **ret_arena, struct failure *failure)
+{
+	const struct backing *backing = region_default_backing(broker);
+	uint64_t bytes = region_in_pages(broker, LAYOUT_ARENA_BYTES);
+	struct arena *arena;
+	int result = region_charge_memory(broker, session->account, backing, bytes, 1, failure);
+
+	if (result != 0)
+		return result;
+	arena = arena_new(broker);
+	result = arena ? make_segment(broker, arena) : -ENOMEM;
+	if (result < 0) {
+		arena_free(broker, arena);
+		region_uncharge_memory(session->account, backing, bytes, 1);
+		return answer_fail_system(failure, result, "making the semaphores' memory");
+	}
+	arena->uid = session->identity.uid;
+	arena->gid = session->identity.gid;
+	arena->mode = (uint16_t)mode;
+	arena->account = account_get(&broker->accounts, arena->uid);
+	DL_PREPEND(broker->arenas, arena);
+	*ret_arena = arena;
+	return 0;
+}
+
+static void end_arena(struct broker *broker, struct arena *arena)
+{
+	struct account *account = arena->account;
+	const struct backing *backing = arena->segments.backing;
+
+	DL_DELETE(broker->arenas, arena);
+	arena_free(broker, arena);
+	region_uncharge_memory(account, backing, region_in_pages(broker, LAYOUT_ARENA_BYTES), 1);
+	account_put(account);
+}
+
+/* Whoever may use one semaphore of an arena could be given all: owner, group and mode are the same.
+ */
+static struct arena *find_arena(struct broker *broker, const struct session *session, uint32_t mode,
+				uint32_t n_units, uint32_t *ret_unit)
+{
+	struct arena *arena;
+
+	DL_FOREACH(broker->arenas, arena) {
+		if (arena->uid != session->identity.uid || arena->gid != session->identity.gid ||
+		    arena->mode != mode)
+			continue;
+		*ret_unit = find_units(arena, n_units);
+		if (*ret_unit)
+			return arena;
+	}
+	return NULL;
+}
+
+/* ---- Semaphores ---- */
+
+/* Its place may have been another's before. */
+static int prepare(struct broker *broker, const struct semaphore *semaphore, uint32_t initial)
+{
+	struct guard guard;
+	int result = open_guard(broker, semaphore->arena, &guard);
+
+	if (result < 0)
+		return result;
+	memset(unit_at(&guard, semaphore->unit), 0, (size_t)semaphore->n_units * LAYOUT_ARENA_UNIT);
+	if (semaphore->kind == SHMB_COUNTING)
+		atomic_store(&counting_at(&guard, semaphore)->value, 2 * initial);
+	return guard_close(&guard) ? 0 : -EIO;
+}
+
+static int place(struct broker *broker, struct semaphore *semaphore, struct session *session,
+		 uint32_t mode, struct failure *failure)
+{
+	uint32_t unit = LAYOUT_ARENA_FIRST;
+	struct arena *arena = find_arena(broker, session, mode, semaphore->n_units, &unit);
+	int result = 0;
+
+	if (!arena)
+		result = make_arena(broker, session, mode, &arena, failure);
+	if (result != 0)
+		return result;
+	semaphore->arena = arena;
+	semaphore->unit = arena->semaphores ? unit : LAYOUT_ARENA_FIRST;
+	mark(arena, semaphore->unit, semaphore->n_units, true);
+	DL_APPEND(arena->semaphores, semaphore);
+	return 0;
+}
+
+int semaphore_make(struct broker *broker, struct region *object, struct session *session,
+		   const struct region_request *request, struct failure *failure)
+{
+	struct semaphore *semaphore = calloc(1, sizeof(*semaphore));
+	int result;
+
+	if (!semaphore)
+		return answer_fail_system(failure, ENOMEM, "semaphore");
+	semaphore->kind = request->semaphore_kind;
+	semaphore->maximum = request->maximum;
+	semaphore->n_units =
+		semaphore->kind == SHMB_OWNED ? layout_owned_units(semaphore->maximum) : 1;
+	result = place(broker, semaphore, session, request->mode, failure);
+	if (result != 0) {
+		free(semaphore);
+		return result;
+	}
+	result = prepare(broker, semaphore, request->initial);
+	if (result < 0) {
+		semaphore_free(broker, semaphore);
+		return answer_fail_system(failure, result, "preparing a semaphore");
+	}
+	object->semaphore = semaphore;
+	return 0;
+}
+
+void semaphore_free(struct broker *broker, struct semaphore *semaphore)
+{
+	struct arena *arena = semaphore->arena;
+
+	DL_DELETE(arena->semaphores, semaphore);
+	mark(arena, semaphore->unit, semaphore->n_units, false);
+	free(semaphore);
+	if (!arena->semaphores)
+		end_arena(broker, arena);
+}
+
+/* ---- Members ---- */
+
+struct member *semaphore_member(struct session *session, uint64_t arena)
+{
+	struct member *member;
+
+	HASH_FIND(hh, session->members, &arena, sizeof(arena), member);
+	return member;
+}
+
+static int join(struct broker *broker, struct session *session, struct arena *arena,
+		struct member **ret_member, struct failure *failure)
+{
+	uint64_t limit = broker->settings.per_user[CHARGE_SLOTS];
+	struct member *member;
+
+	if (!account_charge(session->account, CHARGE_SLOTS, 1, limit))
+		return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(CHARGE_SLOTS),
+					 limit);
+	member = calloc(1, sizeof(*member));
+	if (!member)
+		goto no_memory;
+	member->arena = arena;
+	member->session = session;
+	member->id = arena->segments.id;
+	HASH_ADD(hh, session->members, id, sizeof(member->id), member);
+	if (!TABLE_HAS(member))
+		goto no_memory;
+	member->slot = slots_take(arena->slots, member);
+	if (member->slot) {
+		*ret_member = member;
+		return 0;
+	}
+	HASH_DEL(session->members, member);
+	free(member);
+	account_uncharge(session->account, CHARGE_SLOTS, 1);
+	return answer_fail_limit(failure, SHMB_ESLOTS, "slots", LAYOUT_ARENA_SLOTS);
+
+no_memory:
+	free(member);
+	account_uncharge(session->account, CHARGE_SLOTS, 1);
+	return answer_fail_system(failure, ENOMEM, "semaphore");
+}
+
+/* A session's last semaphore in the arena was closed. */
+static void leave(struct broker *broker, struct member *member)
+{
+	account_uncharge(member->session->account, CHARGE_SLOTS, 1);
+	HASH_DEL(member->session->members, member);
+	slots_release(broker, member->arena->slots, member->slot);
+	free(member);
+}
+
+static int begin_use(struct broker *broker, struct session *session, struct region *object,
+		     struct use **ret_use, struct failure *failure)
+{
+	struct arena *arena = object->semaphore->arena;
+	struct member *member = semaphore_member(session, arena->segments.id);
+	struct use *use;
+	int result = 0;
+
+	if (!member)
+		result = join(broker, session, arena, &member, failure);
+	if (result != 0)
+		return result;
+	use = calloc(1, sizeof(*use));
+	if (use) {
+		use->member = member;
+		use->id = object->segments.id;
+		HASH_ADD(hh, session->uses, id, sizeof(use->id), use);
+	}
+	if (!use || !TABLE_HAS(use)) {
+		free(use);
+		if (member->n_uses == 0)
+			leave(broker, member);
+		return answer_fail_system(failure, ENOMEM, "semaphore");
+	}
+	member->n_uses++;
+	*ret_use = use;
+	return 0;
+}
+
+int semaphore_attach(struct broker *broker, struct attachment *attachment, struct failure *failure)
+{
+	struct session *session = attachment->session;
+	struct use *use;
+	int result = 0;
+
+	HASH_FIND(hh, session->uses, &attachment->region->segments.id, sizeof(use->id), use);
+	if (!use)
+		result = begin_use(broker, session, attachment->region, &use, failure);
+	if (result != 0)
+		return result;
+	use->n_attachments++;
+	attachment->use = use;
+	return 0;
+}
+
+/* If this cannot be done now, the permits come back with the session's last semaphore in the arena.
+ */
+static void return_permits(struct broker *broker, const struct semaphore *semaphore, uint32_t slot)
+{
+	struct guard guard;
+
+	if (semaphore->kind != SHMB_OWNED || open_guard(broker, semaphore->arena, &guard) < 0)
+		return;
+	layout_owned_return(owned_at(&guard, semaphore), semaphore->maximum, slot);
+	wake(&owned_at(&guard, semaphore)->gate);
+	guard_close(&guard);
+}
+
+void semaphore_detach(struct broker *broker, struct attachment *attachment)
+{
+	struct session *session = attachment->session;
+	struct use *use = attachment->use;
+	struct member *member = use->member;
+
+	attachment->use = NULL;
+	if (--use->n_attachments > 0)
+		return;
+	HASH_DEL(session->uses, use);
+	free(use);
+	if (--member->n_uses == 0)
+		leave(broker, member);
+	else if (!session->ended)
+		return_permits(broker, attachment->region->semaphore, member->slot);
+}
+
+/* ---- Looking ---- */
+
+static void look_at_owned(const struct semaphore *semaphore, const struct layout_owned *owned,
+			  struct semaphore_state *state)
+{
+	for (uint32_t i = 0; i < semaphore->maximum; i++) {
+		uint32_t slot = layout_owned_holder(owned, i);
+
+		if (slot == 0)
+			state->value++;
+		else if (slot <= LAYOUT_ARENA_SLOTS && slots_owner(semaphore->arena->slots, slot)) {
+			state->parts[slot - 1].permits++;
+			state->holder = slots_owner(semaphore->arena->slots, slot);
+		}
+	}
+}
+
+static void look_at_waits(const struct semaphore *semaphore, const struct layout_arena *arena,
+			  struct semaphore_state *state)
+{
+	for (uint32_t i = 0; i < LAYOUT_ARENA_SLOTS; i++) {
+		if (!slots_owner(semaphore->arena->slots, i + 1))
+			continue;
+		for (int j = 0; j < LAYOUT_ARENA_WAITS; j++)
+			if (atomic_load(&arena->slots[i].waits[j]) == semaphore->unit)
+				state->parts[i].waiting++;
+		state->waiting += state->parts[i].waiting;
+	}
+}
+
+int semaphore_look(struct broker *broker, const struct semaphore *semaphore,
+		   struct semaphore_state *ret_state)
+{
+	struct guard guard;
+	int result = open_guard(broker, semaphore->arena, &guard);
+
+	if (result < 0)
+		return result;
+	memset(ret_state, 0, sizeof(*ret_state));
+	if (semaphore->kind == SHMB_OWNED)
+		look_at_owned(semaphore, owned_at(&guard, semaphore), ret_state);
+	else
+		ret_state->value = layout_counting_value(counting_at(&guard, semaphore));
+	look_at_waits(semaphore, guard.data, ret_state);
+	guard_close(&guard);
+	return 0;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The guarded look. On SIGBUS inside it the handler puts private zeros in the place of the whole
+ * mapping, and the access that failed is made again. Knows nothing of what is looked at.
+ */
+#include "guard.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* Of the one open look; read by the handler, in the same thread. */
+static volatile uintptr_t guarded_start, guarded_end;
+static volatile sig_atomic_t guarded_vanished;
+
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
+	uintptr_t address = (uintptr_t)info->si_addr;
+	int error = errno;
+
+	if (address >= guarded_start && address < guarded_end &&
+	    mmap((void *)guarded_start, guarded_end - guarded_start, PROT_READ | PROT_WRITE,
+		 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED) {
+		guarded_vanished = 1;
+		errno = error;
+		return;
+	}
+	signal(number, SIG_DFL); /* not ours: die of it, where it happened */
+}
+
+void guard_init(void)
+{
+	struct sigaction action = { .sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO };
+
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGBUS, &action, NULL);
+}
+
+int guard_open(struct guard *guard, int fd, size_t bytes)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	guard->bytes = (bytes + page - 1) / page * page;
+	guard->data = mmap(NULL, guard->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (guard->data == MAP_FAILED)
+		return -errno;
+	guarded_vanished = 0;
+	guarded_start = (uintptr_t)guard->data;
+	guarded_end = guarded_start + guard->bytes;
+	return 0;
+}
+
+bool guard_close(struct guard *guard)
+{
+	guarded_start = guarded_end = 0;
+	munmap(guard->data, guard->bytes);
+	return !guarded_vanished;
+}

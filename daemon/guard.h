@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef DAEMON_GUARD_H
+#define DAEMON_GUARD_H
+
+/*
+ * Looking into memory that a client can write, for a moment. What it says is never trusted; that it
+ * may vanish while we look (a truncated shm segment, no page left) is what this is for: the rest of
+ * the look then goes to private zeros, and is good for nothing.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct guard {
+	void *data;
+	size_t bytes; /* whole pages */
+};
+
+/* guard_init() - once, before the first look: take SIGBUS */
+void guard_init(void);
+
+/*
+ * guard_open() - map a segment writable
+ * @fd: borrowed
+ *
+ * One at a time, on the loop's thread. Return: 0, or a negative errno.
+ */
+int guard_open(struct guard *guard, int fd, size_t bytes);
+
+/* guard_close() - Return: true, or false: it vanished while we looked */
+bool guard_close(struct guard *guard);
+
+#endif

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Locks. What is in the segment is looked at through a guard, a bounded number of words of it, and
+ * believed in nothing but that lock's own affairs.
+ */
+#include "lock.h"
+
+#include "account.h"
+#include "broker.h"
+#include "guard.h"
+#include "layout/futex.h"
+#include "layout/lock.h"
+#include "layout/publish.h"
+#include "session.h"
+#include "slots.h"
+
+#include <shmbroker/shmbroker.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* More sleepers than that on one word wake at their next re-check, within a second. */
+enum { WAKES_MAX = 1024 };
+
+uint64_t lock_bytes(const struct broker *broker, uint32_t n_slots)
+{
+	return region_in_pages(broker, layout_lock_bytes(n_slots));
+}
+
+static int borrow(struct broker *broker, const struct region *region)
+{
+	return segment_borrow(&broker->segments, broker->instance.id, &region->segments,
+			      SEGMENT_LOCK);
+}
+
+static int write_header(struct broker *broker, const struct region *region)
+{
+	const struct layout_lock header = { .magic = LAYOUT_LOCK_MAGIC,
+					    .version = LAYOUT_LOCK_VERSION,
+					    .n_slots = region->n_slots };
+	int fd = borrow(broker, region);
+
+	if (fd < 0)
+		return fd;
+	errno = EIO;
+	return pwrite(fd, &header, sizeof(header), 0) == sizeof(header) ? 0 : -errno;
+}
+
+static int open_guard(struct broker *broker, const struct region *region, struct guard *guard)
+{
+	int fd = borrow(broker, region);
+
+	return fd < 0 ? fd : guard_open(guard, fd, layout_lock_bytes(region->n_slots));
+}
+
+static struct layout_locker locker_of(const struct region *region, struct layout_lock *lock,
+				      uint32_t slot)
+{
+	return (struct layout_locker){ .lock = lock,
+				       .own = &lock->slots[slot - 1],
+				       .slot = slot,
+				       .n_slots = region->n_slots };
+}
+
+static void wake(_Atomic uint32_t *word)
+{
+	futex_wake((const uint32_t *)(const void *)word, WAKES_MAX);
+}
+
+/* The publish page first: it is a hint, and the dead one's claim still keeps others out. */
+static int undo(struct broker *broker, void *object, uint32_t slot)
+{
+	struct region *region = object;
+	struct layout_locker dead;
+	struct guard guard;
+	int result = open_guard(broker, region, &guard);
+
+	if (result == -EMFILE || result == -ENFILE || result == -ENOMEM)
+		return result;
+	if (result < 0) /* somebody removed the memory: there is nothing that anybody could get */
+		return 0;
+	dead = locker_of(region, guard.data, slot);
+	if (region->kind == OBJECT_REGION && layout_lock_died_holding(&dead))
+		region_write_word(broker, region, offsetof(struct layout_publish, consistency),
+				  LAYOUT_OWNER_DIED, sizeof(uint32_t));
+	layout_lock_repair(&dead);
+	wake(&dead.lock->word);
+	wake(&dead.lock->next);
+	wake(&dead.own->readers);
+	guard_close(&guard);
+	return 0;
+}
+
+/* ---- Making and attaching ---- */
+
+int lock_make(struct broker *broker, struct region *region)
+{
+	int result = segments_create(&region->segments, broker->instance.id, SEGMENT_LOCK,
+				     lock_bytes(broker, region->n_slots));
+
+	if (result == 0)
+		result = write_header(broker, region);
+	if (result < 0)
+		return result;
+	region->slots = slots_new(region->n_slots, undo, region);
+	return region->slots ? 0 : -ENOMEM;
+}
+
+static int make_charged(struct broker *broker, struct region *region, struct failure *failure)
+{
+	const struct backing *backing = region->segments.backing;
+	uint64_t bytes = lock_bytes(broker, region->n_slots);
+	int result = region_charge_memory(broker, region->account, backing, bytes, 1, failure);
+
+	if (result != 0)
+		return result;
+	result = lock_make(broker, region);
+	if (result == 0)
+		return 0;
+	if (region->segments.made[SEGMENT_LOCK]) {
+		segment_forget(&broker->segments, region->segments.id);
+		region->segments.made[SEGMENT_LOCK] = false;
+		backing->destroy(broker->instance.id, &region->segments, SEGMENT_LOCK);
+	}
+	region_uncharge_memory(region->account, backing, bytes, 1);
+	return answer_fail_system(failure, result, "making the lock's memory");
+}
+
+int lock_attach(struct broker *broker, struct attachment *attachment, int *ret_fd,
+		struct failure *failure)
+{
+	struct region *region = attachment->region;
+	struct account *account = attachment->session->account;
+	uint64_t limit = broker->settings.per_user[CHARGE_SLOTS];
+	int result = 0;
+
+	if (!account_charge(account, CHARGE_SLOTS, 1, limit))
+		return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(CHARGE_SLOTS),
+					 limit);
+	if (!region->slots)
+		result = make_charged(broker, region, failure);
+	if (result == 0) {
+		*ret_fd = borrow(broker, region);
+		if (*ret_fd < 0)
+			result = answer_fail_system(failure, *ret_fd, "opening the lock's memory");
+	}
+	if (result == 0) {
+		attachment->slot = (uint16_t)slots_take(region->slots, attachment);
+		if (attachment->slot)
+			return 0;
+		result = answer_fail_limit(failure, SHMB_ESLOTS, "slots", region->n_slots);
+	}
+	account_uncharge(account, CHARGE_SLOTS, 1);
+	return result;
+}
+
+void lock_detach(struct broker *broker, struct attachment *attachment)
+{
+	account_uncharge(attachment->session->account, CHARGE_SLOTS, 1);
+	slots_release(broker, attachment->region->slots, attachment->slot);
+	attachment->slot = 0;
+}
+
+/* ---- Looking ---- */
+
+static void look_at_slot(struct lock_state *state, const struct layout_locker *locker,
+			 struct attachment *owner, uint32_t claimant)
+{
+	struct lock_part *part = &state->parts[locker->slot - 1];
+
+	part->exclusive = claimant == locker->slot;
+	part->shared = atomic_load(&locker->own->readers);
+	part->waiting_shared = atomic_load(&locker->own->waiting_shared);
+	part->waiting_exclusive = atomic_load(&locker->own->waiting_exclusive);
+	state->readers += part->shared;
+	state->waiting_shared += part->waiting_shared;
+	state->waiting_exclusive += part->waiting_exclusive;
+	if (part->exclusive) {
+		state->claimed = true;
+		state->held = atomic_load(&locker->own->held) != 0;
+	}
+	if (part->exclusive || (part->shared > 0 && !state->holder))
+		state->holder = owner;
+}
+
+int lock_look(struct broker *broker, struct region *region, struct lock_state **ret_state)
+{
+	struct lock_state *state;
+	struct layout_lock *lock;
+	struct guard guard;
+	uint32_t word;
+	int result;
+
+	state = calloc(1, sizeof(*state) + region->n_slots * sizeof(state->parts[0]));
+	if (!state)
+		return -ENOMEM;
+	result = open_guard(broker, region, &guard);
+	if (result < 0) {
+		free(state);
+		return result;
+	}
+	lock = guard.data;
+	word = atomic_load(&lock->word);
+	state->owner_died = word & LAYOUT_LOCK_DIED;
+	state->not_recoverable = word & LAYOUT_LOCK_LOST;
+	for (uint32_t slot = 1; slot <= region->n_slots; slot++) {
+		struct layout_locker locker = locker_of(region, lock, slot);
+		struct attachment *owner = slots_owner(region->slots, slot);
+
+		if (owner)
+			look_at_slot(state, &locker, owner, word & LAYOUT_LOCK_SLOT);
+	}
+	guard_close(&guard);
+	*ret_state = state;
+	return 0;
+}

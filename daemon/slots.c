@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Slot tables and the queue of repairs. Knows neither locks nor semaphores.
+ */
+#include "slots.h"
+
+#include "broker.h"
+
+#include <stdlib.h>
+#include <utlist.h>
+
+enum {
+	UNDO_AT_ONCE = 64, /* some 10 microseconds each */
+	AGAIN_MS = 10,
+};
+
+static char due_mark; /* its address stands for an owner that is gone */
+
+struct slots *slots_new(uint32_t size, slots_undo_fn *undo, void *object)
+{
+	struct slots *slots = calloc(1, sizeof(*slots) + size * sizeof(slots->owners[0]));
+
+	if (!slots)
+		return NULL;
+	slots->undo = undo;
+	slots->object = object;
+	slots->size = size;
+	return slots;
+}
+
+struct slots *slots_free(struct broker *broker, struct slots *slots)
+{
+	if (slots && slots->due > 0)
+		DL_DELETE2(broker->repairs.due, slots, previous, next);
+	free(slots);
+	return NULL;
+}
+
+uint32_t slots_take(struct slots *slots, void *owner)
+{
+	if (slots->used == slots->size)
+		return 0;
+	for (uint32_t i = 0; i < slots->size; i++) {
+		if (!slots->owners[i]) {
+			slots->owners[i] = owner;
+			slots->used++;
+			return i + 1;
+		}
+	}
+	return 0;
+}
+
+void *slots_owner(const struct slots *slots, uint32_t slot)
+{
+	void *owner = slots->owners[slot - 1];
+
+	return owner == &due_mark ? NULL : owner;
+}
+
+void slots_release(struct broker *broker, struct slots *slots, uint32_t slot)
+{
+	slots->owners[slot - 1] = &due_mark;
+	if (slots->due++ == 0)
+		DL_APPEND2(broker->repairs.due, slots, previous, next);
+}
+
+/* Return: false if one could not be undone now. */
+static bool undo_slots(struct broker *broker, struct slots *slots, unsigned *budget)
+{
+	for (uint32_t i = 0; i < slots->size && slots->due > 0 && *budget > 0; i++) {
+		if (slots->owners[i] != &due_mark)
+			continue;
+		--*budget;
+		if (slots->undo(broker, slots->object, i + 1) < 0)
+			return false;
+		slots->owners[i] = NULL;
+		slots->used--;
+		slots->due--;
+		broker->repairs.total++;
+	}
+	return true;
+}
+
+static void on_more(uv_idle_t *idle)
+{
+	slots_undo_some(idle->data);
+}
+
+static void on_again(uv_timer_t *timer)
+{
+	slots_undo_some(timer->data);
+}
+
+void slots_undo_some(struct broker *broker)
+{
+	struct repairs *repairs = &broker->repairs;
+	unsigned budget = UNDO_AT_ONCE;
+	bool failed = false;
+
+	while (repairs->due && budget > 0 && !failed) {
+		struct slots *slots = repairs->due;
+
+		failed = !undo_slots(broker, slots, &budget);
+		DL_DELETE2(repairs->due, slots, previous, next);
+		if (slots->due > 0) /* others have their turn */
+			DL_APPEND2(repairs->due, slots, previous, next);
+	}
+	if (failed) /* we are out of something, for all of them */
+		uv_timer_start(&repairs->again, on_again, AGAIN_MS, 0);
+	if (repairs->due && !failed)
+		uv_idle_start(&repairs->more, on_more);
+	else
+		uv_idle_stop(&repairs->more);
+}
+
+void slots_init(struct broker *broker)
+{
+	uv_idle_init(&broker->loop, &broker->repairs.more);
+	uv_timer_init(&broker->loop, &broker->repairs.again);
+	broker->repairs.more.data = broker->repairs.again.data = broker;
+}
+
+void slots_stop(struct broker *broker)
+{
+	uv_close((uv_handle_t *)&broker->repairs.more, NULL);
+	uv_close((uv_handle_t *)&broker->repairs.again, NULL);
+}

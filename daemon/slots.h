@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef DAEMON_SLOTS_H
+#define DAEMON_SLOTS_H
+
+/*
+ * Slot numbers of a lock or an arena: who has which, and the undoing of those that were let go.
+ *
+ * A number is not given out again before what its last owner left in shared memory has been undone.
+ * That may have to wait (for descriptors, for memory, because one process left very many), so it is
+ * a queue.
+ */
+
+#include <stdint.h>
+#include <uv.h>
+
+struct broker;
+struct slots;
+
+/*
+ * Undo what @slot left. Return: 0, or a negative errno: try again later.
+ */
+typedef int slots_undo_fn(struct broker *broker, void *object, uint32_t slot);
+
+struct slots {
+	slots_undo_fn *undo;
+	void *object;
+	struct slots *previous, *next; /* of those that have something to undo */
+	uint32_t size, used;           /* used: those to be undone included */
+	uint32_t due;                  /* to be undone */
+	void *owners[];                /* by number less one; NULL: free */
+};
+
+struct repairs {
+	struct slots *due;
+	uv_idle_t more;   /* there was too much for one turn of the loop */
+	uv_timer_t again; /* something failed */
+	uint64_t total;
+};
+
+/* slots_new() - Return: NULL if out of memory */
+struct slots *slots_new(uint32_t size, slots_undo_fn *undo, void *object);
+
+/* slots_free() - the object ends: nothing of it needs undoing any more. Takes NULL. Return: NULL.
+ */
+struct slots *slots_free(struct broker *broker, struct slots *slots);
+
+/* slots_take() - the lowest free number for @owner. Return: 1 to size, or 0: all are taken. */
+uint32_t slots_take(struct slots *slots, void *owner);
+
+/* slots_owner() - NULL: nobody, or it is being undone */
+void *slots_owner(const struct slots *slots, uint32_t slot);
+
+/* slots_release() - the owner lets go: undo what it left, soon; see slots_undo_some() */
+void slots_release(struct broker *broker, struct slots *slots, uint32_t slot);
+
+/* slots_undo_some() - at once, as far as the loop should stand still for it; the rest at its next
+ * turns */
+void slots_undo_some(struct broker *broker);
+
+void slots_init(struct broker *broker);
+void slots_stop(struct broker *broker);
+
+#endif
