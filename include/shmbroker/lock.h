@@ -165,13 +165,6 @@ int shmb_lock_reset(struct shmb_lock *lock);
  * SHMB_ENOENT, SHMB_EACCES, SHMB_EKIND. */
 int shmb_lock_remove(struct shmb_client *client, const char *name);
 
-/** A process, as the broker knows it. */
-struct shmb_process {
-	uint32_t pid; /* 0: in a PID namespace that the broker cannot see into, or there is none */
-	uint32_t uid;
-	char command[65]; /* what it called itself when it connected */
-};
-
 /** What a lock looked like a moment ago: a region's that was used, or a named one. */
 struct shmb_lock_info {
 	size_t struct_size;

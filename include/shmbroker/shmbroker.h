@@ -93,6 +93,13 @@ enum shmb_region_flags {
 				  none, the region is removed again: SHMB_ENOSPC */
 };
 
+/** A process, as the broker knows it. */
+struct shmb_process {
+	uint32_t pid; /* 0: in a PID namespace that the broker cannot see into, or there is none */
+	uint32_t uid;
+	char command[65]; /* what it called itself when it connected */
+};
+
 /* ---- Errors ---- */
 
 /**
