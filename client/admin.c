@@ -6,12 +6,10 @@
 
 #include "client.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "list.h"
 #include "sized.h"
-
-enum { LIST_PAGE = 64, CURSOR_MAX = 200 };
 
 /* ---- Describing ---- */
 
@@ -58,21 +56,11 @@ static int ask_info(struct shmb_client *client, struct error_slot *slot,
 	return result;
 }
 
-/* Before anything is asked about a name. */
-static int check_name(struct shmb_client *client, const char *name)
-{
-	if (client_forked(client))
-		return SHMB_EFORKED;
-	if (name && wire_name_check(name, strlen(name), false))
-		return 0;
-	return error_note(&client->error, SHMB_EINVAL, "name");
-}
-
 int shmb_region_stat(struct shmb_client *client, const char *name,
 		     struct shmb_region_info *ret_info)
 {
 	struct wire_region_ref params = { .has = WIRE_HAS(region_ref, name) };
-	int result = check_name(client, name);
+	int result = client_check_name(client, name);
 
 	if (result < 0)
 		return result;
@@ -95,91 +83,35 @@ int shmb_region_info(struct shmb_region *region, struct shmb_region_info *ret_in
 
 /* ---- Listing ---- */
 
-struct page {
-	size_t n_regions;
-	size_t cursor_length; /* 0: the last page */
-	char cursor[CURSOR_MAX];
-	struct shmb_region_info regions[LIST_PAGE];
-};
-
 static int take_page(struct call *call, const void *result)
 {
 	const struct wire_region_list_result *list = result;
 	struct page *page = call->context;
-	bool more = list->has & WIRE_HAS(region_list_result, cursor);
+	struct shmb_region_info *infos = page->infos;
+	int error = page_take(page, list->n_regions,
+			      list->has & WIRE_HAS(region_list_result, cursor), &list->cursor);
 
-	if (list->n_regions > LIST_PAGE || list->cursor.length > CURSOR_MAX)
-		return SHMB_EPROTO;
-	/* The same cursor again would never end. */
-	if (more && page->cursor_length == list->cursor.length &&
-	    memcmp(page->cursor, list->cursor.data, list->cursor.length) == 0)
-		return SHMB_EPROTO;
-	for (size_t i = 0; i < list->n_regions; i++) {
-		int error = copy_info(&list->regions[i], &page->regions[i]);
-
-		if (error < 0)
-			return error;
-	}
-	page->n_regions = list->n_regions;
-	page->cursor_length = more ? list->cursor.length : 0;
-	if (more)
-		memcpy(page->cursor, list->cursor.data, list->cursor.length);
-	return 0;
+	for (size_t i = 0; error == 0 && i < list->n_regions; i++)
+		error = copy_info(&list->regions[i], &infos[i]);
+	return error;
 }
 
-static int next_page(struct shmb_client *client, const char *prefix, struct page *page)
+static int tell(const void *info, shmb_any_fn *callback, void *userdata)
 {
-	struct wire_region_list_params params = { .has = 0 };
-	/* The parameters point into it, and the answer is written over it. */
-	char cursor[CURSOR_MAX];
-
-	if (client_forked(client)) /* by the callback */
-		return SHMB_EFORKED;
-	if (prefix[0]) {
-		params.has |= WIRE_HAS(region_list_params, prefix);
-		params.prefix = wire_string(prefix);
-	}
-	if (page->cursor_length > 0) {
-		memcpy(cursor, page->cursor, page->cursor_length);
-		params.has |= WIRE_HAS(region_list_params, cursor);
-		params.cursor = (struct wire_bytes){ cursor, page->cursor_length };
-	}
-	return call_ask(client, &client->error, WIRE_REGION_LIST, &params, take_page, page);
-}
-
-static int walk(struct shmb_client *client, const char *prefix, struct page *page,
-		shmb_list_fn callback, void *userdata)
-{
-	int result;
-
-	do {
-		result = next_page(client, prefix, page);
-		for (size_t i = 0; result == 0 && i < page->n_regions; i++)
-			result = callback(&page->regions[i], userdata);
-	} while (result == 0 && page->cursor_length > 0);
-	return result;
+	return ((shmb_list_fn)callback)(info, userdata);
 }
 
 int shmb_region_list(struct shmb_client *client, const char *prefix, shmb_list_fn callback,
 		     void *userdata)
 {
-	struct page *page;
-	int result;
+	static const struct list_kind kind = {
+		.method = WIRE_REGION_LIST,
+		.info_size = sizeof(struct shmb_region_info),
+		.take = take_page,
+		.tell = tell,
+	};
 
-	if (client_forked(client))
-		return SHMB_EFORKED;
-	if (!prefix)
-		prefix = "";
-	if (prefix[0] && !wire_name_check(prefix, strlen(prefix), true))
-		return error_note(&client->error, SHMB_EINVAL, "prefix");
-	if (!callback)
-		return error_note(&client->error, SHMB_EINVAL, "callback");
-	page = calloc(1, sizeof(*page));
-	if (!page)
-		return error_note(&client->error, SHMB_ENOMEM, NULL);
-	result = walk(client, prefix, page, callback, userdata);
-	free(page);
-	return result;
+	return list_walk(client, &kind, prefix, (shmb_any_fn *)callback, userdata);
 }
 
 /* ---- Changing ---- */
@@ -215,19 +147,13 @@ int shmb_region_resize(struct shmb_region *region, uint64_t size)
 
 int shmb_region_remove(struct shmb_client *client, const char *name)
 {
-	struct wire_remove_params params = { .has = 0 };
-	int result = check_name(client, name);
-
-	if (result < 0)
-		return result;
-	params.name = wire_string(name);
-	return call_ask(client, &client->error, WIRE_REGION_REMOVE, &params, NULL, NULL);
+	return client_remove(client, name, OBJECT_REGION);
 }
 
 int shmb_region_chmod(struct shmb_client *client, const char *name, uint32_t mode)
 {
 	struct wire_region_chmod_params params = { .mode = mode };
-	int result = check_name(client, name);
+	int result = client_check_name(client, name);
 
 	if (result < 0)
 		return result;
@@ -240,7 +166,7 @@ int shmb_region_chmod(struct shmb_client *client, const char *name, uint32_t mod
 int shmb_region_chown(struct shmb_client *client, const char *name, uint32_t uid, uint32_t gid)
 {
 	struct wire_region_chown_params params = { .uid = uid, .gid = gid };
-	int result = check_name(client, name);
+	int result = client_check_name(client, name);
 
 	if (result < 0)
 		return result;

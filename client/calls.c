@@ -81,6 +81,22 @@ struct call *call_new(enum wire_method_id method)
 	return call;
 }
 
+struct call *call_new_attach(enum wire_method_id method, const char *name)
+{
+	struct call *call = call_new(method);
+
+	if (!call)
+		return NULL;
+	call->attach = calloc(1, sizeof(*call->attach));
+	if (!call->attach)
+		return call_free(call);
+	call->attach->close_room = output_new_close();
+	if (!call->attach->close_room)
+		return call_free(call);
+	memcpy(call->attach->name, name, strlen(name));
+	return call;
+}
+
 struct call *call_free(struct call *call)
 {
 	if (!call)
@@ -312,6 +328,15 @@ static void read_result(struct call *call, const struct wire_incoming *message)
 		struct wire_region_attached attached;
 		struct wire_region_info info;
 		struct wire_region_list_result list;
+		struct wire_region_lock_result region_lock;
+		struct wire_lock_attached lock_attached;
+		struct wire_lock_info lock_info;
+		struct wire_lock_list_result lock_list;
+		struct wire_semaphore_attached semaphore_attached;
+		struct wire_arena_result arena;
+		struct wire_semaphore_info semaphore_info;
+		struct wire_semaphore_list_result semaphore_list;
+		struct wire_holders_result holders;
 	} body;
 	const char *field = "";
 	int result = wire_decode_body(message, type, &body, &field);
@@ -324,6 +349,42 @@ static void read_result(struct call *call, const struct wire_incoming *message)
 		memcpy(&call->result, &body, type->size);
 	if (call->take)
 		call->error.code = call->take(call, &body);
+}
+
+void call_give_back(struct shmb_client *client, struct call *call, bool failed)
+{
+	struct wire_remove_params params = {
+		.has = WIRE_HAS(remove_params, kind),
+		.name = wire_string(call->attach->name),
+	};
+	uint64_t handle;
+	bool created;
+
+	switch (call->method) {
+	case WIRE_LOCK_CREATE:
+	case WIRE_LOCK_OPEN:
+		params.kind = OBJECT_LOCK;
+		handle = call->result.lock_attached.handle;
+		created = call->result.lock_attached.created;
+		break;
+	case WIRE_SEMAPHORE_CREATE:
+	case WIRE_SEMAPHORE_OPEN:
+		params.kind = OBJECT_SEMAPHORE;
+		handle = call->result.semaphore_attached.handle;
+		created = call->result.semaphore_attached.created;
+		break;
+	default:
+		params.kind = OBJECT_REGION;
+		handle = call->result.attached.handle;
+		created = call->result.attached.created;
+		break;
+	}
+	/* Before the attachment ends: as long as it is there the name cannot mean another object,
+	 * unless somebody took it away. */
+	if (failed && created)
+		output_notify(client, WIRE_REGION_REMOVE, &params);
+	output_close(client, call->attach->close_room, (uint32_t)handle);
+	call->attach->close_room = NULL;
 }
 
 /* A message that came without descriptors it told of lost them to our own limit. */
@@ -362,7 +423,7 @@ static void read_answer(struct shmb_client *client, struct call *call,
 		return;
 	}
 	if (call->attach && call->error.code == 0)
-		region_give_back(client, call, true);
+		call_give_back(client, call, true);
 	fail(call, result, "descriptors");
 }
 
@@ -394,7 +455,7 @@ void call_answered(struct shmb_client *client, const struct wire_incoming *messa
 	take_out(client, call);
 	read_answer(client, call, message, packet);
 	if (call->abandoned && call->attach && call->error.code == 0)
-		region_give_back(client, call, false);
+		call_give_back(client, call, false);
 	finish(client, call);
 }
 
@@ -490,7 +551,7 @@ void calls_cancel(struct shmb_client *client)
 			continue;
 		loop_unqueue(client, work);
 		if (call->error.code == 0)
-			region_give_back(client, call, false);
+			call_give_back(client, call, false);
 		call_free(call);
 	}
 }

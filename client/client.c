@@ -115,7 +115,7 @@ static int client_new(const struct shmb_client_options *options, struct shmb_cli
 	client->timeout_ms = options->timeout_ms;
 	client->wait_limit_ms = INT_MAX;
 	client->spin_ns =
-		options->spin_us < 0 ? publish_spin_default() : (int64_t)options->spin_us * 1000;
+		options->spin_us < 0 ? wait_spin_default() : (int64_t)options->spin_us * 1000;
 	TAILQ_INIT(&client->output);
 	TAILQ_INIT(&client->work);
 	result = fork_generation(&client->generation);
@@ -257,6 +257,29 @@ struct shmb_client *shmb_client_free(struct shmb_client *client)
 }
 
 /* ---- Small requests ---- */
+
+int client_check_name(struct shmb_client *client, const char *name)
+{
+	if (client_forked(client))
+		return SHMB_EFORKED;
+	if (name && wire_name_check(name, strlen(name), false))
+		return 0;
+	return error_note(&client->error, SHMB_EINVAL, "name");
+}
+
+int client_remove(struct shmb_client *client, const char *name, enum object_kind kind)
+{
+	struct wire_remove_params params = {
+		.has = WIRE_HAS(remove_params, kind),
+		.kind = kind,
+	};
+	int result = client_check_name(client, name);
+
+	if (result < 0)
+		return result;
+	params.name = wire_string(name);
+	return call_ask(client, &client->error, WIRE_REGION_REMOVE, &params, NULL, NULL);
+}
 
 int shmb_client_set_timeout(struct shmb_client *client, int timeout_ms)
 {

@@ -23,15 +23,18 @@
 #include "fork.h"
 #include "map.h"
 #include "layout/publish.h"
+#include "layout/semaphore.h"
+#include "lock.h"
+#include "predict.h"
+#include "wait.h"
 #include "wire/packet.h"
 #include "wire/wire.h"
-
-#define likely(condition)   __builtin_expect(!!(condition), 1)
-#define unlikely(condition) __builtin_expect(!!(condition), 0)
 
 enum {
 	CALL_BUCKETS = 64,
 	WATCH_BUCKETS = 64,
+	ARENA_BUCKETS = 64,
+	SEMAPHORE_BUCKETS = 1024,
 	REQUESTS_MAX = 1024,     /* in flight, whatever more the broker would allow */
 	PACKETS_PER_PROCESS = 64 /* so that a busy broker cannot keep shmb_client_process() */
 };
@@ -56,10 +59,10 @@ struct work {
 TAILQ_HEAD(output_queue, output);
 TAILQ_HEAD(work_queue, work);
 
-/* What a create or open will need once it is answered. */
+/* What a create or open, of a region, lock or semaphore, will need once it is answered. */
 struct attach {
 	char name[SHMB_NAME_MAX + 1];
-	unsigned access; /* asked for */
+	unsigned access; /* region: asked for */
 	unsigned flags;
 	uint64_t size;             /* to reserve */
 	struct output *close_room; /* so that giving the attachment back needs no memory */
@@ -79,6 +82,10 @@ struct call {
 		struct wire_hello_result hello; /* its strings are not valid */
 		struct wire_stats_result stats;
 		struct wire_region_attached attached;
+		struct wire_region_lock_result region_lock;
+		struct wire_lock_attached lock_attached;
+		struct wire_semaphore_attached semaphore_attached;
+		struct wire_arena_result arena;
 	} result;
 	int fds[WIRE_FDS_MAX]; /* owned; -1 beyond n_fds and where taken */
 	unsigned n_fds;
@@ -88,7 +95,7 @@ struct call {
 	void *context;
 
 	struct shmb_region *watching; /* region.watch: whose watch it arms */
-	struct attach *attach;        /* region.create, region.open */
+	struct attach *attach;        /* those that make an attachment */
 
 	/* Asynchronous: the rest of it. */
 	shmb_region_fn callback;
@@ -120,6 +127,8 @@ struct shmb_client {
 	struct call *calls[CALL_BUCKETS];
 	struct output_queue output;
 	struct shmb_region *watched[WATCH_BUCKETS];
+	struct arena *arenas[ARENA_BUCKETS];
+	struct semaphore *semaphores[SEMAPHORE_BUCKETS];
 	struct shmb_error goodbye; /* .code 0: none came */
 
 	struct work_queue work;
@@ -164,6 +173,9 @@ struct shmb_region {
 	_Atomic uint32_t n_sleeping; /* threads of this process in shmb_region_wait() */
 	_Atomic int64_t spin_ns;     /* what shmb_region_wait() has learnt */
 
+	/* And locking: begins another. */
+	struct locker locker;
+
 	struct shmb_client *client;
 	_Atomic unsigned refs;
 	uint32_t handle;
@@ -181,6 +193,15 @@ struct shmb_region {
 };
 
 /* ---- client.c ---- */
+
+/* What a name can be of, as region.remove spells it. */
+enum object_kind { OBJECT_REGION = 1, OBJECT_LOCK = 2, OBJECT_SEMAPHORE = 3 };
+
+/* client_check_name() - before anything is asked about a name: 0, SHMB_EFORKED or SHMB_EINVAL */
+int client_check_name(struct shmb_client *client, const char *name);
+
+/* client_remove() - take a name away, if it is of that kind */
+int client_remove(struct shmb_client *client, const char *name, enum object_kind kind);
 
 struct shmb_client *client_ref(struct shmb_client *client);
 void client_unref(struct shmb_client *client);
@@ -236,6 +257,9 @@ void output_clear(struct shmb_client *client);
 
 /* call_new() - Return: a call that call_free() frees, or NULL if out of memory. No mutex. */
 struct call *call_new(enum wire_method_id method);
+
+/* call_new_attach() - the same for one that makes an attachment to what is called @name */
+struct call *call_new_attach(enum wire_method_id method, const char *name);
 struct call *call_free(struct call *call);
 
 /*
@@ -277,6 +301,12 @@ void calls_forget_region(struct shmb_client *client, const struct shmb_region *r
 
 /* calls_clear() - free all; the connection is over */
 void calls_clear(struct shmb_client *client);
+
+/*
+ * call_give_back() - end the attachment that a call has made; the mutex is held
+ * @failed: we could not make anything of it: if the call has also made the object, remove that
+ */
+void call_give_back(struct shmb_client *client, struct call *call, bool failed);
 
 /* call_answered() - a response came; takes descriptors out of @packet */
 void call_answered(struct shmb_client *client, const struct wire_incoming *message,
@@ -320,9 +350,6 @@ void loop_close(struct shmb_client *client);
  */
 int region_attach(struct shmb_client *client, struct call *call, struct shmb_region **ret_region);
 
-/* region_give_back() - the same undoing for an answer that nobody waits for; the mutex is held */
-void region_give_back(struct shmb_client *client, struct call *call, bool failed);
-
 struct shmb_region *region_ref(struct shmb_region *region);
 
 /* region_unref() - no mutex held */
@@ -359,10 +386,17 @@ int region_refuse_bounds(struct shmb_region *region, uint64_t offset, uint64_t l
 /* region_refuse() - keep @code. Return: @code, or SHMB_EFORKED as it is. */
 int region_refuse(struct shmb_region *region, int code, const char *what);
 
-/* ---- publish.c ---- */
+/* ---- region_lock.c ---- */
 
-/* publish_spin_default() - nanoseconds that waiting may spin on this machine */
-int64_t publish_spin_default(void);
+/*
+ * region_lock() - for the copying functions: take the lock for at most the client's timeout
+ *
+ * Return: as shmb_region_lock(), but not held after SHMB_EOWNERDEAD.
+ */
+int region_lock(struct shmb_region *region, enum shmb_lock_kind kind);
+void region_unlock(struct shmb_region *region);
+
+/* ---- publish.c ---- */
 
 /* publish_range() - what changed after @seen, bounded by the region's size */
 void publish_range(const struct shmb_region *region, uint64_t seen, uint64_t now,

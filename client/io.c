@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading and writing in place: a few checks and a copy. Never asks the broker, never locks, and
- * takes nothing that another process can write for more than a number to be bounded.
+ * Reading and writing in place: a few checks and a copy. Locks where it is told to, and takes
+ * nothing that another process can write for more than a number to be bounded.
  */
 
 #include "client.h"
@@ -37,11 +37,53 @@ static inline int check_write(struct shmb_region *region, uint64_t offset, uint6
 	return 0;
 }
 
-int shmb_region_read(struct shmb_region *region, uint64_t offset, void *buffer, size_t length,
-		     unsigned flags)
+/* With SHMB_LOCKED. What is wrong with the call shows before waiting; the size may change
+ * meanwhile.
+ */
+static int read_locked(struct shmb_region *region, uint64_t offset, void *buffer, size_t length,
+		       unsigned flags)
 {
 	int result = check_read(region, offset, length);
 
+	if (result == 0 && flags != SHMB_LOCKED)
+		result = region_refuse(region, SHMB_EINVAL, "flags");
+	if (result == 0)
+		result = region_lock(region, SHMB_SHARED);
+	if (result < 0)
+		return result;
+	result = check_read(region, offset, length);
+	if (result == 0 && length > 0)
+		memcpy(buffer, region->data + offset, length);
+	region_unlock(region);
+	return result;
+}
+
+static int write_locked(struct shmb_region *region, uint64_t offset, const void *buffer,
+			size_t length, unsigned flags)
+{
+	int result = check_write(region, offset, length);
+
+	if (result == 0 && flags != SHMB_LOCKED)
+		result = region_refuse(region, SHMB_EINVAL, "flags");
+	if (result == 0)
+		result = region_lock(region, SHMB_EXCLUSIVE);
+	if (result < 0)
+		return result;
+	result = check_write(region, offset, length);
+	if (result == 0 && length > 0)
+		memcpy(region->data + offset, buffer, length);
+	region_unlock(region);
+	return result;
+}
+
+int shmb_region_read(struct shmb_region *region, uint64_t offset, void *buffer, size_t length,
+		     unsigned flags)
+{
+	int result;
+
+	if (unlikely(flags != 0))
+		return read_locked(region, offset, buffer, length, flags);
+	result = check_read(region, offset, length);
 	if (likely(result == 0 && length > 0))
 		memcpy(buffer, region->data + offset, length);
 	return result;
@@ -50,8 +92,11 @@ int shmb_region_read(struct shmb_region *region, uint64_t offset, void *buffer, 
 int shmb_region_write(struct shmb_region *region, uint64_t offset, const void *buffer,
 		      size_t length, unsigned flags)
 {
-	int result = check_write(region, offset, length);
+	int result;
 
+	if (unlikely(flags != 0))
+		return write_locked(region, offset, buffer, length, flags);
+	result = check_write(region, offset, length);
 	if (likely(result == 0 && length > 0))
 		memcpy(region->data + offset, buffer, length);
 	return result;

@@ -29,10 +29,12 @@ int map_segment(int fd, uint64_t bytes, bool writable, bool dump, struct mapping
 /*
  * map_detach() - let go of the segment, keep the addresses
  *
- * From now on they show private zeros, so that a thread that is just using them does not crash. If
- * the system has no memory for even that, the segment stays mapped until map_release().
+ * From now on they show private zeros, so that a thread that is just using them does not crash.
+ *
+ * Return: false if the system has no memory for even that: the segment stays mapped until
+ * map_release().
  */
-void map_detach(struct mapping *mapping);
+bool map_detach(struct mapping *mapping);
 
 /* map_release() - unmap; a zeroed or released mapping is ignored */
 void map_release(struct mapping *mapping);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "sanitize.h"
 
 size_t map_page_size(void)
 {
@@ -63,28 +64,21 @@ int map_segment(int fd, uint64_t bytes, bool writable, bool dump, struct mapping
 	return 0;
 }
 
-#ifdef __SANITIZE_THREAD__ /* gcc */
-#define TSAN
-#elif defined(__has_feature) /* clang */
-#if __has_feature(thread_sanitizer)
-#define TSAN
-#endif
-#endif
-
 /* ThreadSanitizer takes the C function for a write to the whole range. That threads may be using it
  * is the point. */
-#ifdef TSAN
+#ifdef CLIENT_TSAN
 #define replace_mapping(...) syscall(SYS_mmap, __VA_ARGS__)
 #else
 #define replace_mapping(...) mmap(__VA_ARGS__)
 #endif
 
-void map_detach(struct mapping *mapping)
+bool map_detach(struct mapping *mapping)
 {
 	int protection = PROT_READ | (mapping->writable ? PROT_WRITE : 0);
 
-	(void)replace_mapping(mapping->data, mapping->length, protection,
-			      MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return (void *)replace_mapping(mapping->data, mapping->length, protection,
+				       MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+				       0) != MAP_FAILED;
 }
 
 void map_release(struct mapping *mapping)

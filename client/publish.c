@@ -1,26 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Publish and wait: the algorithms over the page are in proto/layout; here are the futex, the
- * message to the broker when an event loop watches, and how long to spin before sleeping. Takes no
- * mutex, so a publisher never waits for anybody.
+ * message to the broker when an event loop watches. Takes no mutex, so a publisher never waits for
+ * anybody.
  */
 
 #include "client.h"
 
-#include <sched.h>
-#include <unistd.h>
-
 #include "layout/futex.h"
-#include "layout/relax.h"
-
-enum {
-	SLICE_NS = 1000000000, /* no sleep is longer: a wake-up that was stolen costs that much */
-	SPIN_DEFAULT_NS = 100000, /* waking a sleeper on another CPU was measured at 20 to 90 us */
-	SPIN_LEAST_NS = 2000,     /* less is not worth the clock */
-	SPIN_TURNS = 32,          /* looks between two looks at the clock */
-};
-
-#define NO_DEADLINE INT64_MAX
 
 /* ---- Publishing ---- */
 
@@ -83,104 +70,42 @@ void publish_range(const struct shmb_region *region, uint64_t seen, uint64_t now
 
 /* ---- Waiting ---- */
 
-int64_t publish_spin_default(void)
-{
-	cpu_set_t cpus;
-
-	/* With one processor the publisher cannot run while we spin. */
-	if (sysconf(_SC_NPROCESSORS_ONLN) == 1)
-		return 0;
-	if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) == 1)
-		return 0;
-	return SPIN_DEFAULT_NS;
-}
-
 static bool is_over(const struct shmb_region *region, uint64_t seen)
 {
 	return layout_publish_sequence(region->page) != seen || region_usable(region) < 0;
 }
 
-/* Return: true if there is something new (or the region was closed), false if it is time to sleep.
- */
-static bool spin(const struct shmb_region *region, uint64_t seen, int64_t start, int64_t deadline)
-{
-	int64_t until = start + atomic_load_explicit(&region->spin_ns, memory_order_relaxed);
-
-	if (until > deadline)
-		until = deadline;
-	if (until == start)
-		return false;
-	do {
-		for (int i = 0; i < SPIN_TURNS; i++) {
-			if (layout_publish_sequence(region->page) != seen)
-				return true;
-			cpu_relax();
-		}
-		if (region_usable(region) < 0)
-			return true;
-	} while (clock_now() < until);
-	return false;
-}
-
-/*
- * Whoever slept learns: had it been worth to spin on? If so spin longer the next time, else less,
- * down to nothing; from there a wait that was short all the same leads up again.
- */
-static void learn(struct shmb_region *region, int64_t waited)
-{
-	int64_t most = region->client->spin_ns;
-	int64_t budget = atomic_load_explicit(&region->spin_ns, memory_order_relaxed);
-
-	if (waited > most)
-		budget = budget / 2 < SPIN_LEAST_NS ? 0 : budget / 2;
-	else
-		budget = budget * 2 < SPIN_LEAST_NS ? SPIN_LEAST_NS : budget * 2;
-	atomic_store_explicit(&region->spin_ns, budget < most ? budget : most,
-			      memory_order_relaxed);
-}
-
-/* How long to sleep at most; not positive: the deadline has passed. */
-static int64_t slice(int64_t now, int64_t deadline)
-{
-	return deadline - now < SLICE_NS ? deadline - now : SLICE_NS;
-}
-
 /* Return: true, or false at the deadline. */
-static bool sleep_until_over(struct shmb_region *region, uint64_t seen, int64_t start,
-			     int64_t deadline)
+static bool sleep_until_over(struct shmb_region *region, uint64_t seen, struct waiting *waiting)
 {
-	const uint32_t *word = layout_publish_futex(region->page);
-	int64_t left = slice(start, deadline);
+	const _Atomic uint32_t *word = (const _Atomic uint32_t *)layout_publish_futex(region->page);
 
-	while (left > 0) {
+	do {
+		/* Before announcing (again), which costs the next publisher a call. */
+		if (is_over(region, seen))
+			return true;
 		if (region->access & SHMB_WRITE) /* for others the broker has announced it */
 			layout_publish_announce(region->page);
 		if (is_over(region, seen))
 			return true;
-		futex_wait(word, (uint32_t)seen, left);
-		/* Before announcing again, which would cost the next publisher a call. */
-		if (is_over(region, seen))
-			return true;
-		if (deadline != NO_DEADLINE)
-			left = slice(clock_now(), deadline);
-	}
-	return false;
+	} while (wait_sleep(waiting, word, (uint32_t)seen));
+	return is_over(region, seen);
 }
 
 static bool wait_until_over(struct shmb_region *region, uint64_t seen, int timeout_ms)
 {
-	bool may_spin = region->client->spin_ns > 0, over;
-	int64_t start = may_spin || timeout_ms >= 0 ? clock_now() : 0, deadline = NO_DEADLINE;
+	struct waiting waiting;
+	bool over;
 
-	if (timeout_ms >= 0)
-		deadline = start + (int64_t)timeout_ms * 1000000;
-	if (may_spin && spin(region, seen, start, deadline))
-		return true;
+	wait_begin(&waiting, &region->spin_ns, region->client->spin_ns, timeout_ms);
+	do {
+		if (is_over(region, seen))
+			return true;
+	} while (wait_spin(&waiting));
 	atomic_fetch_add(&region->n_sleeping, 1);
-	over = sleep_until_over(region, seen, start, deadline);
+	over = sleep_until_over(region, seen, &waiting);
 	atomic_fetch_sub(&region->n_sleeping, 1);
-	if (may_spin)
-		learn(region, clock_now() - start);
+	wait_end(&waiting);
 	return over;
 }
 

@@ -34,6 +34,7 @@ static void destroy(struct shmb_region *region)
 
 	map_release(&region->data_mapping);
 	map_release(&region->page_mapping);
+	locker_deinit(&region->locker, fork_crossed(region->generation));
 	if (!fork_crossed(region->generation))
 		error_slot_deinit(&region->error);
 	free(region->close_room);
@@ -48,19 +49,6 @@ void region_unref(struct shmb_region *region)
 }
 
 /* ---- Attaching ---- */
-
-void region_give_back(struct shmb_client *client, struct call *call, bool failed)
-{
-	const struct wire_region_attached *attached = &call->result.attached;
-	struct wire_remove_params params = { .name = wire_string(call->attach->name) };
-
-	/* Before the attachment ends: as long as it is there the name cannot mean another region,
-	 * unless somebody took it away. */
-	if (failed && attached->created)
-		output_notify(client, WIRE_REGION_REMOVE, &params);
-	output_close(client, call->attach->close_room, (uint32_t)attached->handle);
-	call->attach->close_room = NULL;
-}
 
 /* What may be done with the handle: what was asked for, with what it implies. 0: less was granted.
  */
@@ -91,6 +79,8 @@ static int map_region(struct shmb_region *region, const struct call *call)
 	if (region->page->magic != LAYOUT_PUBLISH_MAGIC ||
 	    region->page->version != LAYOUT_PUBLISH_VERSION)
 		return SHMB_EPROTO;
+	region->locker.page = writable ? region->page : NULL;
+	region->locker.may_mark = writable;
 	return 0;
 }
 
@@ -128,6 +118,11 @@ static struct shmb_region *region_new(struct shmb_client *client)
 		free(region);
 		return NULL;
 	}
+	if (locker_init(&region->locker, client) < 0) {
+		error_slot_deinit(&region->error);
+		free(region);
+		return NULL;
+	}
 	region->refs = 1;
 	region->fd = -1;
 	region->generation = client->generation;
@@ -145,7 +140,7 @@ int region_attach(struct shmb_client *client, struct call *call, struct shmb_reg
 
 	if (result < 0) {
 		pthread_mutex_lock(&client->mutex);
-		region_give_back(client, call, true);
+		call_give_back(client, call, true);
 		pthread_mutex_unlock(&client->mutex);
 		if (region)
 			region_unref(region);
@@ -212,6 +207,8 @@ static int check_create(struct shmb_client *client, uint64_t size,
 		return refuse(client, "backing");
 	if ((unsigned)options->lifetime > SHMB_PERSISTENT)
 		return refuse(client, "lifetime");
+	if (options->slots > LAYOUT_LOCK_SLOTS_MAX)
+		return refuse(client, "slots");
 	if (options->flags & SHMB_RESERVE && !(options->access & SHMB_WRITE))
 		return error_note(&client->error, SHMB_EMODE, "reserve");
 	return 0;
@@ -220,25 +217,14 @@ static int check_create(struct shmb_client *client, uint64_t size,
 static int new_call(struct shmb_client *client, enum wire_method_id method, const char *name,
 		    unsigned access, struct request *request)
 {
-	struct call *call = call_new(method);
+	struct call *call = call_new_attach(method, name);
 
 	if (!call)
-		goto no_memory;
-	call->attach = calloc(1, sizeof(*call->attach));
-	if (!call->attach)
-		goto no_memory;
-	call->attach->close_room = output_new_close();
-	if (!call->attach->close_room)
-		goto no_memory;
-	memcpy(call->attach->name, name, strlen(name));
+		return error_note(&client->error, SHMB_ENOMEM, NULL);
 	call->attach->access = access;
 	call->attach->flags = request->options.flags;
 	request->call = call;
 	return 0;
-
-no_memory:
-	call_free(call);
-	return error_note(&client->error, SHMB_ENOMEM, NULL);
 }
 
 static void fill_create(struct request *request, const char *name, uint64_t size,
@@ -261,9 +247,12 @@ static void fill_create(struct request *request, const char *name, uint64_t size
 		.backing = options->backing,
 		.lifetime = options->lifetime,
 		.open_existing = open_existing,
+		.slots = options->slots,
 	};
 	if (options->capacity != 0)
 		params->has |= WIRE_HAS(region_create_params, capacity);
+	if (options->slots != 0)
+		params->has |= WIRE_HAS(region_create_params, slots);
 }
 
 static int prepare_create(struct shmb_client *client, const char *name, uint64_t size,
@@ -313,10 +302,30 @@ static int prepare_open(struct shmb_client *client, const char *name, unsigned a
 	return 0;
 }
 
+/* The slot of one that asked for the lock. Return: @created, or an error, and it is undone. */
+static int attach_lock(struct shmb_region *region, int created)
+{
+	struct shmb_client *client = region->client;
+	struct wire_remove_params params = { .name = wire_string(region->name) };
+	int result = locker_attach(&region->locker, client, region->handle, &client->error);
+
+	if (result == 0)
+		return created;
+	/* As call_give_back(). */
+	if (created) {
+		pthread_mutex_lock(&client->mutex);
+		output_notify(client, WIRE_REGION_REMOVE, &params);
+		pthread_mutex_unlock(&client->mutex);
+	}
+	shmb_region_free(region);
+	return result;
+}
+
 static int run(struct shmb_client *client, struct request *request, struct shmb_region **ret_region)
 {
 	struct call *call = request->call;
 	enum wire_method_id method = call->method;
+	struct shmb_region *region = NULL;
 	int result = call_run(client, call, &request->params);
 
 	if (result < 0)
@@ -324,8 +333,12 @@ static int run(struct shmb_client *client, struct request *request, struct shmb_
 	if (call->error.code < 0)
 		result = error_set(&client->error, &call->error);
 	else
-		result = region_attach(client, call, ret_region);
+		result = region_attach(client, call, &region);
+	if (result >= 0 && call->attach->access & SHMB_LOCK)
+		result = attach_lock(region, result);
 	call_free(call);
+	if (result >= 0)
+		*ret_region = region;
 	return result;
 }
 
@@ -415,29 +428,36 @@ int shmb_region_open_async(struct shmb_client *client, const char *name, unsigne
 
 /* ---- Letting go ---- */
 
-/* Ends the broker's part. In a forked child there is none of ours. */
-static void leave(struct shmb_region *region)
+/* Nothing of the region is used any more by those who look whether it is closed, and they do. */
+static int end_use(struct shmb_region *region)
 {
 	struct shmb_client *client = region->client;
 
+	if (atomic_exchange(&region->closed, true))
+		return SHMB_ECLOSED;
 	pthread_mutex_lock(&client->mutex);
 	watch_end(region);
 	calls_forget_region(client, region);
-	output_close(client, region->close_room, region->handle);
-	region->close_room = NULL;
+	locker_close(&region->locker);
 	pthread_mutex_unlock(&client->mutex);
-}
-
-static int end_attachment(struct shmb_region *region)
-{
-	if (atomic_exchange(&region->closed, true))
-		return SHMB_ECLOSED;
-	leave(region);
 	if (atomic_load(&region->n_sleeping) > 0)
 		futex_wake_all(layout_publish_futex(region->page));
 	if (region->fd >= 0)
 		close(region->fd);
 	return 0;
+}
+
+/* Ends the broker's part, if it has not been. In a forked child there is none of ours. */
+static void leave(struct shmb_region *region)
+{
+	struct shmb_client *client = region->client;
+
+	if (!region->close_room)
+		return;
+	pthread_mutex_lock(&client->mutex);
+	output_close(client, region->close_room, region->handle);
+	region->close_room = NULL;
+	pthread_mutex_unlock(&client->mutex);
 }
 
 int shmb_region_close(struct shmb_region *region)
@@ -446,12 +466,19 @@ int shmb_region_close(struct shmb_region *region)
 
 	if (fork_crossed(region->generation))
 		return SHMB_EFORKED;
-	result = end_attachment(region);
+	result = end_use(region);
 	if (result < 0)
 		return result;
-	/* Only after it is seen to be closed do the mappings turn to zeros. */
+	/*
+	 * Only after it is seen to be closed do the mappings turn to zeros, and only then is the
+	 * broker told, for then the lock is another's: the data first, so that a thread that still
+	 * "locks" zeros has no data to write; and nothing of ours reaches a slot that is not ours
+	 * any more. Where even zeros cannot be had the broker is told when the handle is freed.
+	 */
 	map_detach(&region->data_mapping);
 	map_detach(&region->page_mapping);
+	if (locker_detach(&region->locker))
+		leave(region);
 	return 0;
 }
 
@@ -482,7 +509,8 @@ struct shmb_region *shmb_region_free(struct shmb_region *region)
 		free_in_child(region);
 		return NULL;
 	}
-	end_attachment(region); /* nobody copies any more: the mappings need not stay as zeros */
+	end_use(region); /* nobody copies any more: the mappings need not stay as zeros */
+	leave(region);
 	region_unref(region);
 	return NULL;
 }

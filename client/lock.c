@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Locking: how the steps of proto/layout/lock.h are put together, when to spin, when to sleep and
+ * whom to wake. Knows a lock segment and a slot in it; whether they belong to a region or to a
+ * named lock is its callers' business.
+ */
+
+#include "client.h"
+
+enum {
+	/* How long a claimant holds back for one whose turn it is: more than waking up takes. */
+	COURTESY_NS = 1000000,
+};
+
+/* ---- Getting a slot, and letting go of it ---- */
+
+int locker_init(struct locker *locker, const struct shmb_client *client)
+{
+	locker->spin_most = client->spin_ns;
+	atomic_init(&locker->spin_ns, client->spin_ns);
+	return pthread_mutex_init(&locker->attaching, NULL) == 0 ? 0 : SHMB_ENOMEM;
+}
+
+void locker_deinit(struct locker *locker, bool forked)
+{
+	map_release(&locker->mapping);
+	if (!forked)
+		pthread_mutex_destroy(&locker->attaching);
+}
+
+/* The broker says what there is; touching more would be a SIGBUS. */
+static int map_lock(int fd, uint64_t slot, uint64_t slots, struct mapping *ret_mapping)
+{
+	const struct layout_lock *lock;
+	int result;
+
+	if (slot < 1 || slot > slots || slots > LAYOUT_LOCK_SLOTS_MAX)
+		return SHMB_EPROTO;
+	result = map_segment(fd, layout_lock_bytes((uint32_t)slots), true, true, ret_mapping);
+	if (result < 0)
+		return result;
+	lock = ret_mapping->data;
+	if (lock->magic == LAYOUT_LOCK_MAGIC && lock->version == LAYOUT_LOCK_VERSION)
+		return 0;
+	map_release(ret_mapping);
+	return SHMB_EPROTO;
+}
+
+int locker_map(struct locker *locker, struct shmb_client *client, int fd, uint64_t slot,
+	       uint64_t slots)
+{
+	struct mapping mapping = { 0 };
+	int result = map_lock(fd, slot, slots, &mapping);
+
+	if (result < 0)
+		return result;
+	/* Closing takes the mutex before it tells the broker: either it sees the mapping and
+	 * detaches it, or we see that it was closed and touch nothing in a slot that may be
+	 * another's by now. */
+	pthread_mutex_lock(&client->mutex);
+	if (locker->state == LOCKER_NEW) {
+		struct layout_lock *lock = mapping.data;
+
+		locker->mapping = mapping;
+		locker->words = (struct layout_locker){
+			.lock = lock,
+			.own = &lock->slots[slot - 1],
+			.slot = (uint32_t)slot,
+			.n_slots = (uint32_t)slots,
+		};
+		layout_lock_publish_slot(&locker->words);
+		atomic_store(&locker->state, LOCKER_READY);
+	} else {
+		result = SHMB_ECLOSED;
+	}
+	pthread_mutex_unlock(&client->mutex);
+	if (result < 0)
+		map_release(&mapping);
+	return result;
+}
+
+static int ask(struct locker *locker, struct shmb_client *client, uint32_t handle,
+	       struct error_slot *error)
+{
+	struct wire_region_handle params = { .handle = handle };
+	struct call *call = call_new(WIRE_REGION_LOCK);
+	const struct wire_region_lock_result *given;
+	int result;
+
+	if (!call)
+		return error_note(error, SHMB_ENOMEM, NULL);
+	result = call_run(client, call, &params);
+	if (result < 0)
+		return error_note(error, result, wire_methods[WIRE_REGION_LOCK].name);
+	given = &call->result.region_lock;
+	if (call->error.code < 0) {
+		result = error_set(error, &call->error);
+	} else {
+		result = locker_map(locker, client, call->fds[0], given->slot, given->slots);
+		if (result < 0)
+			error_note(error, result, "map");
+	}
+	call_free(call);
+	return result;
+}
+
+int locker_attach(struct locker *locker, struct shmb_client *client, uint32_t handle,
+		  struct error_slot *error)
+{
+	int result = 0;
+
+	pthread_mutex_lock(&locker->attaching);
+	if (locker->state == LOCKER_CLOSED)
+		result = error_note(error, SHMB_ECLOSED, NULL);
+	else if (locker->state == LOCKER_NEW)
+		result = ask(locker, client, handle, error);
+	pthread_mutex_unlock(&locker->attaching);
+	return result;
+}
+
+void locker_close(struct locker *locker)
+{
+	const _Atomic uint32_t *drained;
+
+	if (atomic_exchange(&locker->state, LOCKER_CLOSED) != LOCKER_READY)
+		return;
+	/* Who goes to sleep counts itself and then looks whether it is closed. */
+	if (atomic_load(&locker->n_sleeping) == 0)
+		return;
+	wait_wake_all(&locker->words.lock->word);
+	wait_wake_all(&locker->words.lock->next);
+	drained = atomic_load(&locker->drained);
+	if (drained)
+		wait_wake_all(drained);
+}
+
+bool locker_detach(struct locker *locker)
+{
+	return !locker->mapping.data || map_detach(&locker->mapping);
+}
+
+/* ---- Waking ---- */
+
+void locker_wake_claimant(struct locker *locker)
+{
+	wait_wake_all(&locker->words.own->readers);
+}
+
+void locker_wake_all(struct locker *locker)
+{
+	wait_wake_all(&locker->words.lock->word);
+}
+
+/* ---- The slow way ---- */
+
+/* One call that has to wait. */
+struct attempt {
+	struct locker *locker;
+	const struct layout_locker *words;
+	enum shmb_lock_kind kind;
+	struct waiting waiting;
+	bool expired;           /* whatever can be done now may still be done; no more waiting */
+	bool counted;           /* among those who wait, for people */
+	bool asked;             /* for our turn */
+	int64_t courtesy_until; /* 0: not holding back */
+	bool courtesy_over;
+};
+
+static bool is_closed(const struct attempt *attempt)
+{
+	return atomic_load(&attempt->locker->state) == LOCKER_CLOSED;
+}
+
+static _Atomic uint32_t *counter(const struct attempt *attempt)
+{
+	struct layout_lock_slot *own = attempt->words->own;
+
+	return attempt->kind == SHMB_SHARED ? &own->waiting_shared : &own->waiting_exclusive;
+}
+
+static void count(struct attempt *attempt)
+{
+	if (!attempt->counted)
+		atomic_fetch_add(counter(attempt), 1);
+	attempt->counted = true;
+	STEP();
+}
+
+static void ask_for_turn(struct attempt *attempt)
+{
+	count(attempt);
+	attempt->asked = true;
+	layout_lock_ask(attempt->words);
+}
+
+static void sleep_on(struct attempt *attempt, const _Atomic uint32_t *word, uint32_t expected,
+		     int64_t limit_ns)
+{
+	atomic_fetch_add(&attempt->locker->n_sleeping, 1);
+	if (!is_closed(attempt) && !wait_sleep_for(&attempt->waiting, word, expected, limit_ns))
+		attempt->expired = true;
+	atomic_fetch_sub(&attempt->locker->n_sleeping, 1);
+}
+
+/*
+ * Somebody has claimed it: wait until that may have changed.
+ *
+ * Return: true: try again; false: the time is over.
+ */
+static bool wait_for_word(struct attempt *attempt)
+{
+	struct layout_lock *lock = attempt->words->lock;
+	uint32_t expected;
+
+	if (attempt->expired)
+		return false;
+	attempt->courtesy_until = 0;
+	attempt->courtesy_over = false;
+	if (wait_spin(&attempt->waiting))
+		return true;
+	/* The first time try on a little: a holder that runs hands it over at once now. */
+	if (!attempt->asked) {
+		ask_for_turn(attempt);
+		return true;
+	}
+	ask_for_turn(attempt);
+	if (layout_lock_announce(lock, &expected))
+		sleep_on(attempt, &lock->word, expected, WAIT_FOR_EVER);
+	return true;
+}
+
+/* Somebody was quicker at a lock that was free. Return: as wait_for_word(). */
+static bool wait_a_moment(struct attempt *attempt)
+{
+	if (attempt->expired)
+		return false;
+	if (!wait_spin(&attempt->waiting) && attempt->waiting.timeout_ms >= 0 &&
+	    wait_look(&attempt->waiting) >= attempt->waiting.deadline)
+		attempt->expired = true;
+	return true;
+}
+
+static int enter(struct attempt *attempt)
+{
+	bool wake, go_on;
+
+	do {
+		if (is_closed(attempt))
+			return SHMB_ECLOSED;
+		if (layout_lock_enter(attempt->words, &wake))
+			return 0;
+		if (wake)
+			locker_wake_claimant(attempt->locker);
+		switch (layout_lock_look(attempt->words->lock)) {
+		case LAYOUT_LOCK_OWNER_DIED:
+			return SHMB_EOWNERDEAD;
+		case LAYOUT_LOCK_UNUSABLE:
+			return SHMB_ENOTRECOVERABLE;
+		case LAYOUT_LOCK_BUSY:
+			go_on = wait_for_word(attempt);
+			break;
+		default:
+			go_on = wait_a_moment(attempt);
+			break;
+		}
+	} while (go_on);
+	return SHMB_ETIMEDOUT;
+}
+
+/* It is free, but the turn of @slot. */
+static void hold_back(struct attempt *attempt, uint32_t slot)
+{
+	_Atomic uint32_t *next = &attempt->words->lock->next;
+	int64_t now;
+
+	if (attempt->courtesy_until == 0)
+		attempt->courtesy_until = wait_look(&attempt->waiting) + COURTESY_NS;
+	if (wait_spin(&attempt->waiting))
+		return;
+	now = wait_look(&attempt->waiting);
+	if (now < attempt->courtesy_until) {
+		ask_for_turn(attempt);
+		sleep_on(attempt, next, slot, attempt->courtesy_until - now);
+		return;
+	}
+	attempt->courtesy_over = true;
+	layout_lock_pass_over(attempt->words, slot);
+	/* Perhaps it is now the turn of one that was holding back, too. */
+	wait_wake_all(next);
+}
+
+/*
+ * Who has no time left does not hold back: to tell of a free lock that it is taken would be wrong
+ * for a try, and of no use to anybody at a deadline.
+ */
+static bool may_claim(struct attempt *attempt)
+{
+	uint32_t slot = layout_lock_elsewhere(attempt->words);
+
+	if (slot == 0 || attempt->expired || attempt->courtesy_over ||
+	    locker_word(attempt->locker) & LAYOUT_LOCK_SLOT)
+		return true;
+	hold_back(attempt, slot);
+	return false;
+}
+
+/* Return: 0 with the lock claimed, or an error. */
+static int claim(struct attempt *attempt, bool *ret_died)
+{
+	for (;;) {
+		enum layout_lock_result result;
+
+		if (is_closed(attempt))
+			return SHMB_ECLOSED;
+		if (!may_claim(attempt))
+			continue;
+		result = layout_lock_claim(attempt->words);
+		*ret_died = result == LAYOUT_LOCK_GOT_DIED;
+		if (result == LAYOUT_LOCK_GOT || result == LAYOUT_LOCK_GOT_DIED)
+			return 0;
+		if (result == LAYOUT_LOCK_UNUSABLE)
+			return SHMB_ENOTRECOVERABLE;
+		if (!wait_for_word(attempt))
+			return SHMB_ETIMEDOUT;
+	}
+}
+
+static int give_up_claim(struct attempt *attempt, int code)
+{
+	if (layout_lock_unclaim(attempt->words))
+		locker_wake_all(attempt->locker);
+	return code;
+}
+
+static void sleep_on_readers(struct attempt *attempt, const struct layout_lock_slot *slot)
+{
+	uint32_t readers = atomic_load(&slot->readers);
+
+	if (readers == 0)
+		return;
+	count(attempt);
+	/* There is one claimant at a time, so one of our threads at most is here. */
+	atomic_store(&attempt->locker->drained, &slot->readers);
+	sleep_on(attempt, &slot->readers, readers, WAIT_FOR_EVER);
+	atomic_store(&attempt->locker->drained, NULL);
+}
+
+/* Return: 0: all readers are out; 1: the claim is no longer ours; or an error, and it is given up.
+ */
+static int drain(struct attempt *attempt)
+{
+	const struct layout_lock_slot *slot;
+	uint32_t readers;
+
+	while ((slot = layout_lock_first_reader(attempt->words, &readers))) {
+		if (is_closed(attempt))
+			return give_up_claim(attempt, SHMB_ECLOSED);
+		if (attempt->expired)
+			return give_up_claim(attempt, SHMB_ETIMEDOUT);
+		if (wait_spin(&attempt->waiting))
+			continue;
+		if (!layout_lock_announce_drain(attempt->words))
+			return 1;
+		sleep_on_readers(attempt, slot);
+	}
+	return 0;
+}
+
+/*
+ * Claim, drain, hold. Dying between the first and the last leaves a claim that the broker releases,
+ * with all that the word said before it; from `held` on it leaves "owner died", see locker_hold().
+ */
+static int take(struct attempt *attempt, unsigned flags)
+{
+	struct layout_publish *page = attempt->locker->page;
+	bool died = false, claimed = flags & LOCKER_CLAIMED;
+	int result;
+
+	do {
+		result = claimed ? 0 : claim(attempt, &died);
+		if (result < 0)
+			return result;
+		if (died && flags & LOCKER_SOUND)
+			return give_up_claim(attempt, SHMB_EOWNERDEAD);
+		result = drain(attempt);
+		claimed = false;
+	} while (result > 0);
+	if (result < 0)
+		return result;
+	locker_hold(attempt->locker);
+	/* One that gave it back as lost may have died between what it said here and what it was to
+	 * say in the word. */
+	if (died && page && atomic_load(&page->consistency) != LAYOUT_OWNER_DIED)
+		atomic_store(&page->consistency, LAYOUT_OWNER_DIED);
+	STEP();
+	return died ? SHMB_EOWNERDEAD : 0;
+}
+
+static void end(struct attempt *attempt)
+{
+	if (attempt->counted)
+		atomic_fetch_sub(counter(attempt), 1);
+	STEP();
+	if (attempt->asked && layout_lock_served(attempt->words))
+		wait_wake_all(&attempt->words->lock->next);
+	wait_end(&attempt->waiting);
+}
+
+static bool is_held_by_this_thread(const struct locker *locker)
+{
+	/* relaxed: this thread's own stores, or another's, which are not its number. */
+	return locker_holds(locker, locker_word(locker)) &&
+	       atomic_load_explicit(&locker->owner, memory_order_relaxed) == locker_self();
+}
+
+int locker_lock_slowly(struct locker *locker, enum shmb_lock_kind kind, int timeout_ms,
+		       unsigned flags)
+{
+	struct attempt attempt = {
+		.locker = locker,
+		.words = &locker->words,
+		.kind = kind,
+		.expired = timeout_ms == 0,
+	};
+	int result;
+
+	if (flags & LOCKER_WAKE)
+		locker_wake_claimant(locker);
+	if (is_held_by_this_thread(locker))
+		return SHMB_EDEADLK;
+	wait_begin(&attempt.waiting, &locker->spin_ns, locker->spin_most, timeout_ms);
+	result = kind == SHMB_SHARED ? enter(&attempt) : take(&attempt, flags);
+	end(&attempt);
+	/* What was got of a lock that has been closed is nothing. */
+	if (is_closed(&attempt)) {
+		if (result == 0 || (result == SHMB_EOWNERDEAD && kind == SHMB_EXCLUSIVE &&
+				    !(flags & LOCKER_SOUND)))
+			locker_unlock(locker);
+		return SHMB_ECLOSED;
+	}
+	return result;
+}
+
+/* ---- What a holder may do ---- */
+
+/*
+ * First the page, then the word: a locker that finds the word lost finds the page saying so, too.
+ * Dying in between leaves "owner died" in the word, and in the page if `held` was still set;
+ * otherwise the next exclusive holder puts the page right, see take().
+ */
+uint32_t locker_abandon(struct locker *locker)
+{
+	/* Who may not write cannot have been expected to put anything right. */
+	if (!locker->may_mark)
+		return LAYOUT_LOCK_DIED;
+	if (locker->page)
+		atomic_store(&locker->page->consistency, LAYOUT_NOT_RECOVERABLE);
+	STEP();
+	return LAYOUT_LOCK_LOST;
+}
+
+/* Dying in the middle leaves `held`, and so "owner died". */
+int locker_downgrade(struct locker *locker)
+{
+	uint32_t word = locker_word(locker);
+
+	if (!locker_holds(locker, word))
+		return SHMB_EINVAL;
+	if (word & LAYOUT_LOCK_DIED)
+		return SHMB_EOWNERDEAD;
+	atomic_store_explicit(&locker->owner, 0, memory_order_relaxed);
+	if (locker->page)
+		layout_snapshot_written(locker->page);
+	if (layout_lock_downgrade(&locker->words))
+		locker_wake_all(locker);
+	return 0;
+}
+
+/* Dying anywhere in it leaves `held`, and the broker says "owner died" again in both places. */
+int locker_mark_consistent(struct locker *locker)
+{
+	uint32_t word = locker_word(locker);
+
+	if (!locker_holds(locker, word))
+		return SHMB_EINVAL;
+	if (!(word & LAYOUT_LOCK_DIED))
+		return 0;
+	if (locker->page)
+		atomic_store(&locker->page->consistency, LAYOUT_CONSISTENT);
+	STEP();
+	layout_lock_forgive(&locker->words);
+	return 0;
+}
+
+/*
+ * First the page, and only if it says "lost": after the word somebody may have put the data right
+ * already. Dying in between leaves snapshots with "owner died" and lockers with "lost"; resetting
+ * it again makes them agree.
+ */
+int locker_reset(struct locker *locker)
+{
+	unsigned lost = LAYOUT_NOT_RECOVERABLE;
+
+	if (layout_lock_look(locker->words.lock) != LAYOUT_LOCK_UNUSABLE)
+		return SHMB_EINVAL;
+	if (locker->page)
+		atomic_compare_exchange_strong(&locker->page->consistency, &lost,
+					       LAYOUT_OWNER_DIED);
+	STEP();
+	return layout_lock_reset(locker->words.lock) ? 0 : SHMB_EINVAL;
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CLIENT_LOCK_H
+#define CLIENT_LOCK_H
+
+/*
+ * A handle's part in a lock: that of a region, or a named one. The steps over the words are in
+ * proto/layout/lock.h; here they are put together, with spinning, sleeping and waking.
+ */
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <shmbroker/shmbroker.h>
+
+#include "layout/lock.h"
+#include "layout/publish.h"
+#include "layout/snapshot.h"
+#include "map.h"
+#include "predict.h"
+
+struct error_slot;
+struct shmb_client;
+
+enum locker_state {
+	LOCKER_NEW,   /* has no slot yet */
+	LOCKER_READY, /* `words` is valid */
+	LOCKER_CLOSED,
+};
+
+struct locker {
+	/* What locking touches: one cache line. */
+	struct layout_locker words;
+	struct layout_publish *page; /* of a region that the handle may write; else NULL */
+	_Atomic uintptr_t owner;     /* the thread that holds it exclusively; 0: none */
+	_Atomic unsigned state;      /* enum locker_state; changed under the client's mutex */
+	bool may_mark; /* a holder may say that the data are right again, or leave them lost */
+	_Atomic uint32_t n_sleeping; /* threads of this process */
+	_Atomic int64_t spin_ns;     /* what waiting has learnt */
+
+	int64_t spin_most;
+	_Atomic(const _Atomic uint32_t *)
+		drained; /* the readers that a claimant of ours sleeps on */
+	struct mapping mapping;
+	pthread_mutex_t attaching; /* held by the thread that asks the broker */
+};
+
+/*
+ * locker_init() - of a zeroed struct
+ *
+ * Return: 0 or SHMB_ENOMEM.
+ */
+int locker_init(struct locker *locker, const struct shmb_client *client);
+void locker_deinit(struct locker *locker, bool forked);
+
+/*
+ * locker_map() - the broker has given a slot: map the segment, publish the slot
+ * @fd: borrowed
+ *
+ * Return: 0, SHMB_ENOMEM, SHMB_EPROTO, or SHMB_ECLOSED (meanwhile).
+ */
+int locker_map(struct locker *locker, struct shmb_client *client, int fd, uint64_t slot,
+	       uint64_t slots);
+
+/*
+ * locker_attach() - ask the broker for a slot, unless there is one
+ *
+ * Of several threads one asks. What failed may be tried again.
+ */
+int locker_attach(struct locker *locker, struct shmb_client *client, uint32_t handle,
+		  struct error_slot *error);
+
+/* locker_close() - nobody gets it any more, whoever waits wakes; the client's mutex is held */
+void locker_close(struct locker *locker);
+
+/* locker_detach() - after that: no store of this process reaches the slot any more. Return: false:
+ * out of memory, it still may. */
+bool locker_detach(struct locker *locker);
+
+static inline bool locker_ready(const struct locker *locker)
+{
+	/* acquire: with locker_map(), which stores what it has set up before. */
+	return atomic_load_explicit(&locker->state, memory_order_acquire) == LOCKER_READY;
+}
+
+/* ---- The slow ways; see the fast ones below ---- */
+
+/* How the slow way begins. */
+enum locker_flags {
+	LOCKER_WAKE = 1,    /* a shared attempt was undone, and a claimant is to be woken */
+	LOCKER_CLAIMED = 2, /* it is claimed, and there are readers */
+	LOCKER_SOUND = 4,   /* not after a dead owner: SHMB_EOWNERDEAD, and it is not held */
+};
+
+int locker_lock_slowly(struct locker *locker, enum shmb_lock_kind kind, int timeout_ms,
+		       unsigned flags);
+void locker_wake_claimant(struct locker *locker);
+void locker_wake_all(struct locker *locker);
+
+/* locker_abandon() - the holder unlocks without having put right what its predecessor left.
+ * Return: what the word is to be. */
+uint32_t locker_abandon(struct locker *locker);
+
+/* ---- The fast ones ---- */
+
+static inline uintptr_t locker_self(void)
+{
+	return (uintptr_t)pthread_self();
+}
+
+/*
+ * All readers are out: from claimed to held.
+ *
+ * The order: first `held`, so that our death leaves "owner died"; then `writing` becomes odd, so
+ * that snapshots fail; then the caller writes. Dying between the first two says "owner died" of
+ * data that nobody touched, which costs somebody a look at them and never hides anything.
+ */
+static inline void locker_hold(struct locker *locker)
+{
+	/* relaxed: a thread looks for nobody but itself there. */
+	atomic_store_explicit(&locker->owner, locker_self(), memory_order_relaxed);
+	layout_lock_hold(&locker->words);
+	if (locker->page)
+		layout_snapshot_write(locker->page);
+}
+
+/*
+ * locker_lock() - Return: as shmb_region_lock()
+ * @locker: ready
+ * @kind:   one of the two
+ * @flags:  0 or LOCKER_SOUND
+ */
+static inline int locker_lock(struct locker *locker, enum shmb_lock_kind kind, int timeout_ms,
+			      unsigned flags)
+{
+	uint32_t readers;
+	bool wake;
+
+	if (kind == SHMB_SHARED) {
+		if (likely(layout_lock_enter(&locker->words, &wake)))
+			return 0;
+		flags |= wake ? LOCKER_WAKE : 0;
+	} else if (likely(layout_lock_claim_fast(&locker->words))) {
+		if (likely(!layout_lock_first_reader(&locker->words, &readers))) {
+			locker_hold(locker);
+			return 0;
+		}
+		flags |= LOCKER_CLAIMED;
+	}
+	return locker_lock_slowly(locker, kind, timeout_ms, flags);
+}
+
+/* Does this handle hold it exclusively? @word: what the lock's word said just now */
+static inline bool locker_holds(const struct locker *locker, uint32_t word)
+{
+	/* relaxed: it cannot change under a thread that holds it, and who does not hold it gets an
+	 * error or what it deserves. */
+	return (word & LAYOUT_LOCK_SLOT) == locker->words.slot &&
+	       atomic_load_explicit(&locker->words.own->held, memory_order_relaxed) != 0;
+}
+
+static inline uint32_t locker_word(const struct locker *locker)
+{
+	return atomic_load_explicit(&locker->words.lock->word, memory_order_relaxed);
+}
+
+/*
+ * The order: the caller has written; then what the page says of the data (if they are lost); then
+ * `writing` becomes even; then `held` is cleared; then the word is released. Dying before `held` is
+ * cleared leaves "owner died", of data that may be complete: again to the safe side. Dying after it
+ * leaves a claim that is merely released, of data that are complete.
+ */
+static inline void locker_release(struct locker *locker, uint32_t word)
+{
+	uint32_t left = 0;
+
+	if (unlikely(word & LAYOUT_LOCK_DIED))
+		left = locker_abandon(locker);
+	/* relaxed: see locker_hold(). */
+	atomic_store_explicit(&locker->owner, 0, memory_order_relaxed);
+	if (locker->page)
+		layout_snapshot_written(locker->page);
+	if (unlikely(layout_lock_release(&locker->words, left)))
+		locker_wake_all(locker);
+}
+
+/* locker_unlock() - Return: 0, or SHMB_EINVAL: it is not held */
+static inline int locker_unlock(struct locker *locker)
+{
+	uint32_t word = locker_word(locker);
+
+	if (locker_holds(locker, word)) {
+		locker_release(locker, word);
+		return 0;
+	}
+	/* relaxed: as above. */
+	if (unlikely(atomic_load_explicit(&locker->words.own->readers, memory_order_relaxed) == 0))
+		return SHMB_EINVAL;
+	if (unlikely(layout_lock_leave(&locker->words)))
+		locker_wake_claimant(locker);
+	return 0;
+}
+
+/* ---- What a holder may do; Return: as those for regions ---- */
+
+int locker_downgrade(struct locker *locker);
+int locker_mark_consistent(struct locker *locker);
+int locker_reset(struct locker *locker);
+
+#endif

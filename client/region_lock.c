@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The lock of a region, as programs see it, and copies for those who do not lock. How locking works
+ * is in lock.c.
+ */
+
+#include "client.h"
+
+#include <sched.h>
+#include <string.h>
+
+#include "copy.h"
+
+enum {
+	SNAPSHOT_NS = 5000000, /* of trying */
+	SNAPSHOT_TRIES = 4,    /* at least, however long they take */
+};
+
+/* ---- Locking ---- */
+
+/* The lock of a usable handle is ready after the first call. */
+static int make_ready(struct shmb_region *region)
+{
+	int result = region_usable(region);
+
+	if (result < 0)
+		return region_refuse(region, result, NULL);
+	if (!(region->access & (SHMB_LOCK | SHMB_WRITE)))
+		return region_refuse(region, SHMB_EMODE, "lock");
+	return locker_attach(&region->locker, region->client, region->handle, &region->error);
+}
+
+/* Outcomes of waiting are answers, not kept as errors. */
+static int lock_failed(struct shmb_region *region, int result)
+{
+	return result == SHMB_ETIMEDOUT ? result : region_refuse(region, result, "lock");
+}
+
+/* A child maps what its parent has, so the generation comes first. */
+static inline bool is_ready(const struct shmb_region *region)
+{
+	return likely(!fork_crossed(region->generation)) && likely(locker_ready(&region->locker));
+}
+
+int shmb_region_lock(struct shmb_region *region, enum shmb_lock_kind kind, int timeout_ms)
+{
+	int result;
+
+	if (unlikely(!is_ready(region))) {
+		result = make_ready(region);
+		if (result < 0)
+			return result;
+	}
+	if (unlikely(kind != SHMB_SHARED && kind != SHMB_EXCLUSIVE))
+		return region_refuse(region, SHMB_EINVAL, "kind");
+	result = locker_lock(&region->locker, kind, timeout_ms, 0);
+	return likely(result == 0) ? 0 : lock_failed(region, result);
+}
+
+/* Return: 0, or why a handle that is not ready holds nothing. */
+static int refuse_holder(struct shmb_region *region)
+{
+	int result = region_usable(region);
+
+	return region_refuse(region, result < 0 ? result : SHMB_EINVAL, "not held");
+}
+
+int shmb_region_unlock(struct shmb_region *region)
+{
+	if (unlikely(!is_ready(region)))
+		return refuse_holder(region);
+	if (unlikely(locker_unlock(&region->locker) < 0))
+		return refuse_holder(region);
+	return 0;
+}
+
+int shmb_region_downgrade(struct shmb_region *region)
+{
+	int result;
+
+	if (!is_ready(region))
+		return refuse_holder(region);
+	result = locker_downgrade(&region->locker);
+	return result < 0 ? region_refuse(region, result, "downgrade") : 0;
+}
+
+int shmb_region_mark_consistent(struct shmb_region *region)
+{
+	if (region_usable(region) == 0 && !(region->access & SHMB_WRITE))
+		return region_refuse(region, SHMB_EMODE, "mark consistent");
+	if (!is_ready(region) || locker_mark_consistent(&region->locker) < 0)
+		return refuse_holder(region);
+	return 0;
+}
+
+int shmb_region_reset_lock(struct shmb_region *region)
+{
+	int result = is_ready(region) ? 0 : make_ready(region);
+
+	if (result < 0)
+		return result;
+	if (!(region->access & SHMB_WRITE))
+		return region_refuse(region, SHMB_EMODE, "reset lock");
+	result = locker_reset(&region->locker);
+	return result < 0 ? region_refuse(region, result, "lock is not lost") : 0;
+}
+
+int region_lock(struct shmb_region *region, enum shmb_lock_kind kind)
+{
+	int result = is_ready(region) ? 0 : make_ready(region);
+
+	if (result == 0)
+		result = locker_lock(&region->locker, kind, region->client->timeout_ms,
+				     LOCKER_SOUND);
+	else
+		return result;
+	return result < 0 ? lock_failed(region, result) : 0;
+}
+
+void region_unlock(struct shmb_region *region)
+{
+	locker_unlock(&region->locker);
+}
+
+/* ---- Snapshots ---- */
+
+/*
+ * One try. What a dead writer has left is read after `writing`: who gave the lock back without
+ * putting the data right has said so before it made `writing` even, which is what we acquire.
+ *
+ * Return: 0, SHMB_EBUSY, SHMB_EOWNERDEAD or SHMB_ENOTRECOVERABLE.
+ */
+static int try_snapshot(const struct shmb_region *region, uint64_t offset, void *buffer,
+			size_t length)
+{
+	const struct layout_publish *page = region->page;
+	uint64_t sequence;
+	bool quiet = layout_snapshot_begin(page, &sequence);
+
+	switch (atomic_load(&page->consistency)) {
+	case LAYOUT_CONSISTENT:
+		break;
+	case LAYOUT_OWNER_DIED:
+		return SHMB_EOWNERDEAD;
+	default:
+		return SHMB_ENOTRECOVERABLE;
+	}
+	if (!quiet)
+		return SHMB_EBUSY;
+	copy_racing(buffer, region->data + offset, length);
+	return layout_snapshot_end(page, sequence) ? 0 : SHMB_EBUSY;
+}
+
+static int try_until(const struct shmb_region *region, uint64_t offset, void *buffer, size_t length)
+{
+	int result = try_snapshot(region, offset, buffer, length);
+	int64_t until;
+
+	if (likely(result != SHMB_EBUSY))
+		return result;
+	until = clock_now() + SNAPSHOT_NS;
+	for (int tries = 1; result == SHMB_EBUSY; tries++) {
+		if (tries >= SNAPSHOT_TRIES && clock_now() >= until)
+			break;
+		/* The writer may be waiting for this processor. */
+		sched_yield();
+		result = try_snapshot(region, offset, buffer, length);
+	}
+	return result;
+}
+
+int shmb_region_snapshot(struct shmb_region *region, uint64_t offset, void *buffer, size_t length)
+{
+	int result = region_usable(region);
+
+	if (unlikely(result < 0))
+		return region_refuse(region, result, NULL);
+	if (unlikely(!region_within(offset, length, region_bytes(region))))
+		return region_refuse_bounds(region, offset, length);
+	result = try_until(region, offset, buffer, length);
+	/* Last: a closed region reads as zeros. */
+	if (unlikely(region_usable(region) < 0))
+		return region_refuse(region, region_usable(region), NULL);
+	return result < 0 ? region_refuse(region, result, "snapshot") : 0;
+}

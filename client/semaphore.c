@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Using semaphores: the steps of proto/layout/semaphore.h, with spinning, sleeping and waking. Asks
+ * nobody, takes no mutex.
+ */
+
+#include "semaphore.h"
+
+#include "client.h"
+
+static int refuse(const struct shmb_semaphore *handle, int code, const char *what)
+{
+	return error_note(&handle->client->error, code, what);
+}
+
+/* ---- Waking ---- */
+
+static uint32_t available(const struct semaphore *semaphore)
+{
+	if (semaphore->kind == SHMB_OWNED)
+		return layout_owned_free(semaphore->owned, semaphore->maximum);
+	return layout_counting_value(semaphore->counting);
+}
+
+/*
+ * As many as there is to take, not as many as we have given: a poster may have died before it woke
+ * the one it had posted for. Dying in here is made good by the next who posts, as the bit is still
+ * set until nobody sleeps, and by the sleepers' own looks.
+ */
+void semaphore_wake(struct semaphore *semaphore)
+{
+	uint32_t n = available(semaphore);
+
+	STEP();
+	if (n == 0 || (uint32_t)wait_wake(semaphore->futex, (int)n) >= n)
+		return;
+	layout_sleepers_clear(semaphore->futex);
+	wait_wake_all(semaphore->futex);
+}
+
+/* ---- Waiting ---- */
+
+static inline bool take(struct semaphore *semaphore, struct layout_permit *ret_permit)
+{
+	if (semaphore->kind == SHMB_OWNED)
+		return layout_owned_take(semaphore->owned, semaphore->maximum, semaphore->slot,
+					 ret_permit);
+	return layout_counting_take(semaphore->counting);
+}
+
+/* Return: true: taken, or false at the deadline. */
+static bool sleep_until_taken(struct semaphore *semaphore, struct waiting *waiting,
+			      struct layout_permit *ret_permit)
+{
+	bool owned = semaphore->kind == SHMB_OWNED;
+
+	do {
+		uint32_t expected;
+
+		/* A counting one may have changed and not be announced; then it is not what is
+		 * expected either, and the sleep does not begin. */
+		if (owned)
+			layout_owned_announce(semaphore->owned, &expected);
+		else
+			layout_counting_announce(semaphore->counting, &expected);
+		/* Who gives looks for sleepers after it has given: one of us sees the other. */
+		if (take(semaphore, ret_permit))
+			return true;
+		if (!wait_sleep(waiting, semaphore->futex, expected))
+			break;
+	} while (!take(semaphore, ret_permit));
+	return false;
+}
+
+static bool wait_until_taken(struct semaphore *semaphore, int timeout_ms,
+			     struct layout_permit *ret_permit)
+{
+	struct layout_arena *arena = semaphore->arena->words;
+	struct waiting waiting;
+	uint32_t place;
+	bool taken;
+
+	wait_begin(&waiting, &semaphore->spin_ns, semaphore->spin_most, timeout_ms);
+	while (wait_spin(&waiting))
+		if (take(semaphore, ret_permit))
+			return true;
+	place = layout_arena_wait_begin(arena, semaphore->slot, semaphore->unit);
+	taken = sleep_until_taken(semaphore, &waiting, ret_permit);
+	layout_arena_wait_end(arena, semaphore->slot, place);
+	wait_end(&waiting);
+	return taken;
+}
+
+/* The slow way: there was none. */
+static int wait_for_one(struct semaphore *semaphore, int timeout_ms,
+			struct layout_permit *ret_permit)
+{
+	if (timeout_ms == 0 || !wait_until_taken(semaphore, timeout_ms, ret_permit))
+		return SHMB_ETIMEDOUT; /* the answer to a question, not kept as an error */
+	return 0;
+}
+
+int shmb_semaphore_wait(struct shmb_semaphore *handle, int timeout_ms)
+{
+	struct semaphore *semaphore = handle->shared;
+	struct layout_permit permit;
+
+	if (unlikely(fork_crossed(handle->generation)))
+		return SHMB_EFORKED;
+	if (likely(take(semaphore, &permit)))
+		return 0;
+	return wait_for_one(semaphore, timeout_ms, &permit);
+}
+
+int shmb_semaphore_take(struct shmb_semaphore *handle, int timeout_ms,
+			struct shmb_permit *ret_permit)
+{
+	struct semaphore *semaphore = handle->shared;
+	struct layout_permit permit;
+
+	if (unlikely(fork_crossed(handle->generation)))
+		return SHMB_EFORKED;
+	if (unlikely(semaphore->kind != SHMB_OWNED))
+		return refuse(handle, SHMB_EKIND, "take");
+	if (unlikely(!layout_owned_take(semaphore->owned, semaphore->maximum, semaphore->slot,
+					&permit))) {
+		int result = wait_for_one(semaphore, timeout_ms, &permit);
+
+		if (result < 0)
+			return result;
+	}
+	*ret_permit = (struct shmb_permit){ permit.index, permit.serial };
+	return 0;
+}
+
+/* ---- Giving ---- */
+
+static int post_counting(struct shmb_semaphore *handle, uint32_t n)
+{
+	struct semaphore *semaphore = handle->shared;
+	bool wake;
+
+	if (unlikely(!layout_counting_post(semaphore->counting, n, semaphore->maximum, &wake)))
+		return refuse(handle, SHMB_EOVERFLOW, "maximum");
+	if (unlikely(wake))
+		semaphore_wake(semaphore);
+	return 0;
+}
+
+static bool find(const struct semaphore *semaphore, uint32_t from, struct layout_permit *ret_permit)
+{
+	return layout_owned_find(semaphore->owned, semaphore->maximum, semaphore->slot, from,
+				 ret_permit);
+}
+
+static bool holds(const struct semaphore *semaphore, uint32_t n)
+{
+	struct layout_permit permit = { 0, 0 };
+	uint32_t from = 0;
+
+	for (; n > 0 && find(semaphore, from, &permit); n--)
+		from = permit.index + 1;
+	return n == 0;
+}
+
+/* The lowest first. One that another thread of this client gives at the same time is its. */
+static int post_owned(struct shmb_semaphore *handle, uint32_t n)
+{
+	struct semaphore *semaphore = handle->shared;
+	struct layout_permit permit;
+	bool wake_any = false;
+
+	if (n > 1 && !holds(semaphore, n))
+		return refuse(handle, SHMB_EOVERFLOW, "permits");
+	while (n > 0) {
+		bool wake = false;
+
+		if (unlikely(!find(semaphore, 0, &permit)))
+			break;
+		n -= layout_owned_give(semaphore->owned, semaphore->maximum, semaphore->slot,
+				       permit, &wake);
+		wake_any |= wake;
+	}
+	if (unlikely(wake_any))
+		semaphore_wake(semaphore);
+	return likely(n == 0) ? 0 : refuse(handle, SHMB_EOVERFLOW, "permits");
+}
+
+int shmb_semaphore_post(struct shmb_semaphore *handle, uint32_t n)
+{
+	if (unlikely(fork_crossed(handle->generation)))
+		return SHMB_EFORKED;
+	if (unlikely(n == 0))
+		return refuse(handle, SHMB_EINVAL, "n");
+	if (handle->shared->kind == SHMB_OWNED)
+		return post_owned(handle, n);
+	return post_counting(handle, n);
+}
+
+int shmb_semaphore_give(struct shmb_semaphore *handle, const struct shmb_permit *permit)
+{
+	struct semaphore *semaphore = handle->shared;
+	struct layout_permit own = { permit->index, permit->serial };
+	bool wake;
+
+	if (unlikely(fork_crossed(handle->generation)))
+		return SHMB_EFORKED;
+	if (unlikely(semaphore->kind != SHMB_OWNED))
+		return refuse(handle, SHMB_EKIND, "give");
+	if (unlikely(!layout_owned_give(semaphore->owned, semaphore->maximum, semaphore->slot, own,
+					&wake)))
+		return refuse(handle, SHMB_EINVAL, "permit");
+	if (unlikely(wake))
+		semaphore_wake(semaphore);
+	return 0;
+}
+
+int shmb_semaphore_adopt(struct shmb_semaphore *handle, const struct shmb_permit *permit)
+{
+	struct semaphore *semaphore = handle->shared;
+	struct layout_permit wanted = { permit->index, permit->serial };
+
+	if (unlikely(fork_crossed(handle->generation)))
+		return SHMB_EFORKED;
+	if (unlikely(semaphore->kind != SHMB_OWNED))
+		return refuse(handle, SHMB_EKIND, "adopt");
+	if (unlikely(permit->index >= semaphore->maximum))
+		return refuse(handle, SHMB_EINVAL, "permit");
+	if (!layout_owned_adopt(semaphore->owned, semaphore->maximum, semaphore->slot, wanted))
+		return refuse(handle, SHMB_ENOENT, "permit");
+	return 0;
+}
+
+int64_t shmb_semaphore_value(struct shmb_semaphore *handle)
+{
+	if (fork_crossed(handle->generation))
+		return SHMB_EFORKED;
+	return available(handle->shared);
+}
