@@ -28,6 +28,7 @@ enum fault {
 	FAULT_FTRUNCATE,    /* ftruncate */
 	FAULT_FALLOCATE,    /* fallocate */
 	FAULT_PWRITE,       /* pwrite */
+	FAULT_MMAP,         /* mmap of a descriptor, shared */
 	FAULT_FORK,         /* fork */
 	FAULT_COUNT,
 };

@@ -218,6 +218,14 @@ ssize_t pwrite(int fd, const void *data, size_t length, off_t offset)
 	return strikes(FAULT_PWRITE) ? -1 : next(fd, data, length, offset);
 }
 
+void *mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset)
+{
+	NEXT(mmap);
+	if (fd >= 0 && (flags & MAP_SHARED) && strikes(FAULT_MMAP))
+		return MAP_FAILED;
+	return next(address, length, protection, flags, fd, offset);
+}
+
 pid_t fork(void)
 {
 	NEXT(fork);
