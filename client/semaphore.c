@@ -54,7 +54,7 @@ static bool sleep_until_taken(struct semaphore *semaphore, struct waiting *waiti
 {
 	bool owned = semaphore->kind == SHMB_OWNED;
 
-	do {
+	for (;;) {
 		uint32_t expected;
 
 		/* A counting one may have changed and not be announced; then it is not what is
@@ -67,9 +67,10 @@ static bool sleep_until_taken(struct semaphore *semaphore, struct waiting *waiti
 		if (take(semaphore, ret_permit))
 			return true;
 		if (!wait_sleep(waiting, semaphore->futex, expected))
-			break;
-	} while (!take(semaphore, ret_permit));
-	return false;
+			return false;
+		if (take(semaphore, ret_permit))
+			return true;
+	}
 }
 
 static bool wait_until_taken(struct semaphore *semaphore, int timeout_ms,
