@@ -273,7 +273,10 @@ static void of_lock(const struct region *region, const struct lock_state *state,
 		entry = holder_of(owner->session);
 		entry.exclusive = part->exclusive;
 		entry.shared = part->shared;
-		entry.waiting = (uint64_t)part->waiting_shared + part->waiting_exclusive;
+		/* A client can write any numbers there; more than this is no answer. */
+		entry.waiting = part->waiting_shared + (uint64_t)part->waiting_exclusive;
+		if (entry.waiting > UINT32_MAX)
+			entry.waiting = UINT32_MAX;
 		if (!add_holder(holders, &entry, slot))
 			return;
 	}
