@@ -55,16 +55,17 @@ enum { RIGHTS = sizeof(rights) / sizeof(rights[0]) };
 static void try_right(struct shmb_client *client, const char *name, unsigned access, int opens)
 {
 	int expected = access == READ_ONLY ? SHMB_EMODE : 0;
+	int held = access == READ_ONLY ? SHMB_EINVAL : 0;
 	struct shmb_region *region = NULL;
 
 	CHECK_CODE(shmb_region_open(client, name, access, NULL, &region), opens);
 	if (opens)
 		return;
 	CHECK_CODE(shmb_region_lock(region, SHMB_SHARED, 0), expected);
-	CHECK_CODE(shmb_region_unlock(region), expected);
+	CHECK_CODE(shmb_region_unlock(region), held);
 	CHECK_CODE(shmb_region_lock(region, SHMB_EXCLUSIVE, 0), expected);
-	CHECK_CODE(shmb_region_downgrade(region), expected);
-	CHECK_CODE(shmb_region_unlock(region), expected);
+	CHECK_CODE(shmb_region_downgrade(region), held);
+	CHECK_CODE(shmb_region_unlock(region), held);
 	shmb_region_free(region);
 }
 
