@@ -24,18 +24,22 @@ static uint32_t available(const struct semaphore *semaphore)
 
 /*
  * As many as there is to take, not as many as we have given: a poster may have died before it woke
- * the one it had posted for. Dying in here is made good by the next who posts, as the bit is still
- * set until nobody sleeps, and by the sleepers' own looks.
+ * the one it had posted for. Dying in here is made good by the broker, which wakes all: the bit is
+ * set, or the semaphore stands among our waits.
  */
 void semaphore_wake(struct semaphore *semaphore)
 {
-	uint32_t n = available(semaphore);
+	struct layout_arena *arena = semaphore->arena->words;
+	uint32_t n = available(semaphore), place;
 
 	STEP();
 	if (n == 0 || (uint32_t)wait_wake(semaphore->futex, (int)n) >= n)
 		return;
-	layout_sleepers_clear(semaphore->futex);
+	place = layout_sleepers_clear(arena, semaphore->slot, semaphore->unit, semaphore->futex);
+	if (place == LAYOUT_ARENA_WAITS)
+		return;
 	wait_wake_all(semaphore->futex);
+	layout_arena_wait_end(arena, semaphore->slot, place);
 }
 
 /* ---- Waiting ---- */
@@ -92,7 +96,7 @@ static bool wait_until_taken(struct semaphore *semaphore, int timeout_ms,
 	return taken;
 }
 
-/* The slow way: there was none. */
+/* There was none. */
 static int wait_for_one(struct semaphore *semaphore, int timeout_ms,
 			struct layout_permit *ret_permit)
 {
@@ -101,16 +105,34 @@ static int wait_for_one(struct semaphore *semaphore, int timeout_ms,
 	return 0;
 }
 
+static int wait_counting(struct semaphore *semaphore, int timeout_ms)
+{
+	struct layout_permit permit;
+
+	return wait_for_one(semaphore, timeout_ms, &permit);
+}
+
+static int wait_owned(struct semaphore *semaphore, int timeout_ms)
+{
+	struct layout_permit permit;
+
+	if (likely(layout_owned_take(semaphore->owned, semaphore->maximum, semaphore->slot,
+				     &permit)))
+		return 0;
+	return wait_for_one(semaphore, timeout_ms, &permit);
+}
+
 int shmb_semaphore_wait(struct shmb_semaphore *handle, int timeout_ms)
 {
 	struct semaphore *semaphore = handle->shared;
-	struct layout_permit permit;
 
 	if (unlikely(fork_crossed(handle->generation)))
 		return SHMB_EFORKED;
-	if (likely(take(semaphore, &permit)))
+	if (semaphore->kind == SHMB_OWNED)
+		return wait_owned(semaphore, timeout_ms);
+	if (likely(layout_counting_take(semaphore->counting)))
 		return 0;
-	return wait_for_one(semaphore, timeout_ms, &permit);
+	return wait_counting(semaphore, timeout_ms);
 }
 
 int shmb_semaphore_take(struct shmb_semaphore *handle, int timeout_ms,
@@ -118,35 +140,21 @@ int shmb_semaphore_take(struct shmb_semaphore *handle, int timeout_ms,
 {
 	struct semaphore *semaphore = handle->shared;
 	struct layout_permit permit;
+	int result = 0;
 
 	if (unlikely(fork_crossed(handle->generation)))
 		return SHMB_EFORKED;
 	if (unlikely(semaphore->kind != SHMB_OWNED))
 		return refuse(handle, SHMB_EKIND, "take");
 	if (unlikely(!layout_owned_take(semaphore->owned, semaphore->maximum, semaphore->slot,
-					&permit))) {
-		int result = wait_for_one(semaphore, timeout_ms, &permit);
-
-		if (result < 0)
-			return result;
-	}
-	*ret_permit = (struct shmb_permit){ permit.index, permit.serial };
-	return 0;
+					&permit)))
+		result = wait_for_one(semaphore, timeout_ms, &permit);
+	if (likely(result == 0))
+		*ret_permit = (struct shmb_permit){ permit.index, permit.serial };
+	return result;
 }
 
 /* ---- Giving ---- */
-
-static int post_counting(struct shmb_semaphore *handle, uint32_t n)
-{
-	struct semaphore *semaphore = handle->shared;
-	bool wake;
-
-	if (unlikely(!layout_counting_post(semaphore->counting, n, semaphore->maximum, &wake)))
-		return refuse(handle, SHMB_EOVERFLOW, "maximum");
-	if (unlikely(wake))
-		semaphore_wake(semaphore);
-	return 0;
-}
 
 static bool find(const struct semaphore *semaphore, uint32_t from, struct layout_permit *ret_permit)
 {
@@ -173,11 +181,9 @@ static int post_owned(struct shmb_semaphore *handle, uint32_t n)
 
 	if (n > 1 && !holds(semaphore, n))
 		return refuse(handle, SHMB_EOVERFLOW, "permits");
-	while (n > 0) {
+	while (n > 0 && likely(find(semaphore, 0, &permit))) {
 		bool wake = false;
 
-		if (unlikely(!find(semaphore, 0, &permit)))
-			break;
 		n -= layout_owned_give(semaphore->owned, semaphore->maximum, semaphore->slot,
 				       permit, &wake);
 		wake_any |= wake;
@@ -189,13 +195,18 @@ static int post_owned(struct shmb_semaphore *handle, uint32_t n)
 
 int shmb_semaphore_post(struct shmb_semaphore *handle, uint32_t n)
 {
+	struct semaphore *semaphore = handle->shared;
+	bool wake;
+
 	if (unlikely(fork_crossed(handle->generation)))
 		return SHMB_EFORKED;
 	if (unlikely(n == 0))
 		return refuse(handle, SHMB_EINVAL, "n");
-	if (handle->shared->kind == SHMB_OWNED)
+	if (semaphore->kind == SHMB_OWNED)
 		return post_owned(handle, n);
-	return post_counting(handle, n);
+	if (unlikely(!layout_counting_post(semaphore->counting, n, semaphore->maximum, &wake)))
+		return refuse(handle, SHMB_EOVERFLOW, "maximum");
+	return likely(!wake) ? 0 : semaphore_wake(semaphore);
 }
 
 int shmb_semaphore_give(struct shmb_semaphore *handle, const struct shmb_permit *permit)
@@ -211,9 +222,7 @@ int shmb_semaphore_give(struct shmb_semaphore *handle, const struct shmb_permit 
 	if (unlikely(!layout_owned_give(semaphore->owned, semaphore->maximum, semaphore->slot, own,
 					&wake)))
 		return refuse(handle, SHMB_EINVAL, "permit");
-	if (unlikely(wake))
-		semaphore_wake(semaphore);
-	return 0;
+	return likely(!wake) ? 0 : semaphore_wake(semaphore);
 }
 
 int shmb_semaphore_adopt(struct shmb_semaphore *handle, const struct shmb_permit *permit)

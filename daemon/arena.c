@@ -87,12 +87,27 @@ static uint32_t find_units(const struct arena *arena, uint32_t n)
 
 static void wake(_Atomic uint32_t *word)
 {
-	if (atomic_load(word) & LAYOUT_SLEEPERS)
-		futex_wake((const uint32_t *)(const void *)word, WAKES_MAX);
+	futex_wake((const uint32_t *)(const void *)word, WAKES_MAX);
 }
 
-/* The dead one may have been woken and not have taken, or have posted and not have woken: whoever
- * sleeps looks for itself. */
+/* The dead one may have been woken and not have taken, have posted and not have woken, or have
+ * cleared SLEEPERS and not have woken: whoever sleeps looks for itself. */
+static void undo_semaphore(const struct guard *guard, const struct semaphore *semaphore,
+			   uint32_t slot)
+{
+	_Atomic uint32_t *word;
+
+	if (semaphore->kind == SHMB_OWNED) {
+		layout_owned_return(owned_at(guard, semaphore), semaphore->maximum, slot);
+		word = &owned_at(guard, semaphore)->gate;
+	} else {
+		word = &counting_at(guard, semaphore)->value;
+	}
+	if ((atomic_load(word) & LAYOUT_SLEEPERS) ||
+	    layout_arena_waits(guard->data, slot, semaphore->unit))
+		wake(word);
+}
+
 static int undo(struct broker *broker, void *object, uint32_t slot)
 {
 	struct arena *arena = object;
@@ -104,15 +119,9 @@ static int undo(struct broker *broker, void *object, uint32_t slot)
 		return result;
 	if (result < 0) /* somebody removed the memory: there is nothing that anybody could get */
 		return 0;
+	DL_FOREACH(arena->semaphores, semaphore)
+		undo_semaphore(&guard, semaphore, slot);
 	layout_arena_repair_slot(guard.data, slot);
-	DL_FOREACH(arena->semaphores, semaphore) {
-		if (semaphore->kind == SHMB_OWNED) {
-			layout_owned_return(owned_at(&guard, semaphore), semaphore->maximum, slot);
-			wake(&owned_at(&guard, semaphore)->gate);
-		} else {
-			wake(&counting_at(&guard, semaphore)->value);
-		}
-	}
 	guard_close(&guard);
 	return 0;
 }
@@ -392,8 +401,7 @@ static void return_permits(struct broker *broker, const struct semaphore *semaph
 
 	if (semaphore->kind != SHMB_OWNED || open_guard(broker, semaphore->arena, &guard) < 0)
 		return;
-	layout_owned_return(owned_at(&guard, semaphore), semaphore->maximum, slot);
-	wake(&owned_at(&guard, semaphore)->gate);
+	undo_semaphore(&guard, semaphore, slot);
 	guard_close(&guard);
 }
 

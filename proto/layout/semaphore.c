@@ -209,6 +209,25 @@ void layout_arena_wait_end(struct layout_arena *arena, uint32_t slot, uint32_t p
 	STEP();
 }
 
+bool layout_arena_waits(const struct layout_arena *arena, uint32_t slot, uint32_t unit)
+{
+	for (uint32_t place = 0; place < LAYOUT_ARENA_WAITS; place++)
+		if (atomic_load(&arena->slots[slot - 1].waits[place]) == unit)
+			return true;
+	return false;
+}
+
+uint32_t layout_sleepers_clear(struct layout_arena *arena, uint32_t slot, uint32_t unit,
+			       _Atomic uint32_t *futex)
+{
+	uint32_t place = layout_arena_wait_begin(arena, slot, unit);
+
+	if (place < LAYOUT_ARENA_WAITS)
+		atomic_fetch_and(futex, ~(uint32_t)LAYOUT_SLEEPERS);
+	STEP();
+	return place;
+}
+
 void layout_arena_repair_slot(struct layout_arena *arena, uint32_t slot)
 {
 	for (uint32_t place = 0; place < LAYOUT_ARENA_WAITS; place++)

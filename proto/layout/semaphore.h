@@ -34,9 +34,10 @@ enum {
 	LAYOUT_PERMITS_MAX = 1024,
 };
 
-/* Unit number s of an arena belongs to slot s: on which semaphores its threads sleep. */
+/* Unit number s of an arena belongs to slot s: on which semaphores its threads sleep, or
+ * clear SLEEPERS. */
 struct layout_arena_slot {
-	_Atomic uint32_t waits[LAYOUT_ARENA_WAITS]; /* the semaphore's unit; 0: none. For people. */
+	_Atomic uint32_t waits[LAYOUT_ARENA_WAITS]; /* the semaphore's unit; 0: none */
 };
 
 /* Unit 0. */
@@ -195,6 +196,16 @@ void layout_owned_announce(struct layout_owned *semaphore, uint32_t *ret_expecte
  */
 uint32_t layout_owned_return(struct layout_owned *semaphore, uint32_t n, uint32_t slot);
 
+/* ---- Who sleeps ---- */
+
+/* layout_arena_wait_begin() - a thread of @slot is about to sleep on @unit. Return: where it
+ * stands, to be given to ..._end(); LAYOUT_ARENA_WAITS: nowhere, too many sleep. */
+uint32_t layout_arena_wait_begin(struct layout_arena *arena, uint32_t slot, uint32_t unit);
+void layout_arena_wait_end(struct layout_arena *arena, uint32_t slot, uint32_t place);
+
+/* layout_arena_waits() - does @unit stand among the waits of @slot? */
+bool layout_arena_waits(const struct layout_arena *arena, uint32_t slot, uint32_t unit);
+
 /*
  * ---- Waking ----
  *
@@ -203,21 +214,26 @@ uint32_t layout_owned_return(struct layout_owned *semaphore, uint32_t n, uint32_
  * layout_sleepers_clear() and then wakes all, in case somebody went to sleep in between, who will
  * announce itself anew. So a post that nobody waits for makes no system call, and one that somebody
  * waits for makes one.
+ *
+ * When a process is gone, the broker returns its permits and then wakes all who sleep on a
+ * semaphore of the arena that has SLEEPERS set, or that stands among the waits of the dead slot:
+ * the dead may have cleared the bit and not have come to waking.
  */
-static inline void layout_sleepers_clear(_Atomic uint32_t *futex)
-{
-	atomic_fetch_and(futex, ~(uint32_t)LAYOUT_SLEEPERS);
-	STEP();
-}
 
-/* ---- Who sleeps, for people ---- */
+/*
+ * layout_sleepers_clear() - clear SLEEPERS of the semaphore at @unit, noted among the waits of
+ * @slot for as long as sleepers may be without their bit
+ *
+ * Return: LAYOUT_ARENA_WAITS: too much stands there, the bit stays as it is, which costs the next
+ * post a system call. Else wake all, and then give this to layout_arena_wait_end().
+ */
+uint32_t layout_sleepers_clear(struct layout_arena *arena, uint32_t slot, uint32_t unit,
+			       _Atomic uint32_t *futex);
 
-/* layout_arena_wait_begin() - a thread of @slot is about to sleep on @unit. Return: where it
- * stands, to be given to ..._end(); LAYOUT_ARENA_WAITS: nowhere, too many sleep. */
-uint32_t layout_arena_wait_begin(struct layout_arena *arena, uint32_t slot, uint32_t unit);
-void layout_arena_wait_end(struct layout_arena *arena, uint32_t slot, uint32_t place);
+/* ---- Repair ---- */
 
-/* layout_arena_repair_slot() - the process of @slot is gone: it waits for nothing any more */
+/* layout_arena_repair_slot() - the process of @slot is gone: it waits for nothing any more. After
+ * the waking above. */
 void layout_arena_repair_slot(struct layout_arena *arena, uint32_t slot);
 
 #endif
