@@ -239,14 +239,14 @@ CASE(F38_no_publish_is_lost_among_three_publishers, PRIVATE)
 
 /* ---- Watching ---- */
 
-struct told {
+struct heard {
 	unsigned calls, types;
 	struct shmb_event last;
 };
 
 static void on_event(struct shmb_region *region, const struct shmb_event *event, void *userdata)
 {
-	struct told *told = userdata;
+	struct heard *told = userdata;
 
 	told->calls++;
 	told->types |= event->types;
@@ -273,7 +273,7 @@ static int process(struct shmb_client *client, int timeout_ms)
 }
 
 /* Processes until told->types has all of @types. */
-static void process_until(struct shmb_client *client, struct told *told, unsigned types)
+static void process_until(struct shmb_client *client, struct heard *told, unsigned types)
 {
 	int64_t end = harness_now_ms() + 10000 * harness_slow();
 
@@ -300,7 +300,7 @@ CASE(F38_watch_tells_published_resized_removed, PRIVATE)
 	struct shmb_client *watcher = connect_to(broker), *other = connect_to(broker);
 	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
 	struct shmb_region *region, *watched;
-	struct told told = { 0 };
+	struct heard told = { 0 };
 
 	options.capacity = 8192;
 	options.lifetime = SHMB_PERSISTENT;
@@ -337,7 +337,7 @@ CASE(F38_watch_tells_what_happened_before_it_began, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);
 	struct shmb_region *region = create(client, "r", 4096, NULL);
-	struct told told = { 0 };
+	struct heard told = { 0 };
 
 	CHECK_OK(shmb_region_publish(region, 0, 0));
 	CHECK_OK(shmb_region_publish(region, 0, 0));
@@ -355,7 +355,7 @@ CASE(F38_watch_ends_when_asked_and_with_its_handle, PRIVATE)
 	struct shmb_client *client = connect_to(broker);
 	struct shmb_region *region = create(client, "r", 4096, NULL);
 	struct shmb_region *watched = open_region(client, "r", SHMB_READ);
-	struct told told = { 0 };
+	struct heard told = { 0 };
 
 	CHECK_OK(shmb_region_watch(watched, SHMB_EVENT_PUBLISHED, 0, on_event, &told));
 	CHECK_OK(shmb_region_watch(watched, 0, 0, NULL, NULL));
@@ -376,7 +376,7 @@ CASE(F38_a_busy_watcher_is_told_the_last_state_not_every_step, PRIVATE)
 {
 	struct shmb_client *watcher = connect_to(broker), *other = connect_to(broker);
 	struct shmb_region *region = create(other, "r", 4096, NULL), *watched;
-	struct told told = { 0 };
+	struct heard told = { 0 };
 	int i;
 
 	watched = open_region(watcher, "r", SHMB_READ);
@@ -405,7 +405,7 @@ CASE(F38_watch_tells_when_the_broker_is_gone, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);
 	struct shmb_region *region = create(client, "r", 4096, NULL);
-	struct told told = { 0 };
+	struct heard told = { 0 };
 	uint8_t byte;
 
 	CHECK_OK(shmb_region_write_u8(region, 0, 7));
@@ -427,7 +427,7 @@ static void watch_and_report(struct broker *broker, void *argument)
 {
 	struct shmb_client *client = connect_to(broker);
 	struct shmb_region *region = open_region(client, "r", SHMB_READ);
-	struct told told = { 0 };
+	struct heard told = { 0 };
 
 	CHECK_OK(shmb_region_watch(region, SHMB_EVENT_PUBLISHED, 0, on_event, &told));
 	CHECK_OK(shmb_client_ping(client));
@@ -494,7 +494,7 @@ CASE(F38_one_descriptor_for_many_watches, PRIVATE)
 {
 	struct shmb_client *watcher = connect_to(broker), *other = connect_to(broker);
 	struct shmb_region *regions[32], *watched[32];
-	struct told told[32] = { { 0 } };
+	struct heard told[32] = { { 0 } };
 	char name[16];
 	int i;
 
