@@ -141,14 +141,16 @@ bool locker_detach(struct locker *locker)
 
 /* ---- Waking ---- */
 
-void locker_wake_claimant(struct locker *locker)
+int locker_wake_claimant(struct locker *locker)
 {
 	wait_wake_all(&locker->words.own->readers);
+	return 0;
 }
 
-void locker_wake_all(struct locker *locker)
+int locker_wake_all(struct locker *locker)
 {
 	wait_wake_all(&locker->words.lock->word);
+	return 0;
 }
 
 /* ---- The slow way ---- */
@@ -448,15 +450,15 @@ int locker_lock_slowly(struct locker *locker, enum shmb_lock_kind kind, int time
  * Dying in between leaves "owner died" in the word, and in the page if `held` was still set;
  * otherwise the next exclusive holder puts the page right, see take().
  */
-uint32_t locker_abandon(struct locker *locker)
+int locker_release_died(struct locker *locker)
 {
 	/* Who may not write cannot have been expected to put anything right. */
 	if (!locker->may_mark)
-		return LAYOUT_LOCK_DIED;
+		return locker_release(locker, LAYOUT_LOCK_DIED);
 	if (locker->page)
 		atomic_store(&locker->page->consistency, LAYOUT_NOT_RECOVERABLE);
 	STEP();
-	return LAYOUT_LOCK_LOST;
+	return locker_release(locker, LAYOUT_LOCK_LOST);
 }
 
 /* Dying in the middle leaves `held`, and so "owner died". */

@@ -93,16 +93,19 @@ enum locker_flags {
 	LOCKER_SOUND = 4,   /* not after a dead owner: SHMB_EOWNERDEAD, and it is not held */
 };
 
+/* locker_lock_slowly() - Return: as shmb_region_lock() */
 int locker_lock_slowly(struct locker *locker, enum shmb_lock_kind kind, int timeout_ms,
 		       unsigned flags);
-void locker_wake_claimant(struct locker *locker);
-void locker_wake_all(struct locker *locker);
 
-/* locker_abandon() - the holder unlocks without having put right what its predecessor left.
- * Return: what the word is to be. */
-uint32_t locker_abandon(struct locker *locker);
+/* locker_release_died() - unlock where the holder before died. Return: 0. */
+int locker_release_died(struct locker *locker);
 
-/* ---- The fast ones ---- */
+/* locker_wake_claimant(), locker_wake_all() - whoever sleeps on our readers, or on the word.
+ * Return: 0. */
+int locker_wake_claimant(struct locker *locker);
+int locker_wake_all(struct locker *locker);
+
+/* ---- The fast ones: no call, no clock, no mutex ---- */
 
 static inline uintptr_t locker_self(void)
 {
@@ -116,7 +119,7 @@ static inline uintptr_t locker_self(void)
  * that snapshots fail; then the caller writes. Dying between the first two says "owner died" of
  * data that nobody touched, which costs somebody a look at them and never hides anything.
  */
-static inline void locker_hold(struct locker *locker)
+static always_inline void locker_hold(struct locker *locker)
 {
 	/* relaxed: a thread looks for nobody but itself there. */
 	atomic_store_explicit(&locker->owner, locker_self(), memory_order_relaxed);
@@ -126,33 +129,35 @@ static inline void locker_hold(struct locker *locker)
 }
 
 /*
- * locker_lock() - Return: as shmb_region_lock()
- * @locker: ready
- * @kind:   one of the two
- * @flags:  0 or LOCKER_SOUND
+ * locker_lock_fast() - try where nobody is in the way
+ * @locker:    ready
+ * @ret_flags: set on failure: what locker_lock_slowly() has to know
  */
-static inline int locker_lock(struct locker *locker, enum shmb_lock_kind kind, int timeout_ms,
-			      unsigned flags)
+static always_inline bool locker_lock_fast(struct locker *locker, enum shmb_lock_kind kind,
+					   unsigned *ret_flags)
 {
 	uint32_t readers;
 	bool wake;
 
+	*ret_flags = 0;
 	if (kind == SHMB_SHARED) {
 		if (likely(layout_lock_enter(&locker->words, &wake)))
-			return 0;
-		flags |= wake ? LOCKER_WAKE : 0;
-	} else if (likely(layout_lock_claim_fast(&locker->words))) {
-		if (likely(!layout_lock_first_reader(&locker->words, &readers))) {
-			locker_hold(locker);
-			return 0;
-		}
-		flags |= LOCKER_CLAIMED;
+			return true;
+		*ret_flags = wake ? LOCKER_WAKE : 0;
+		return false;
 	}
-	return locker_lock_slowly(locker, kind, timeout_ms, flags);
+	if (unlikely(kind != SHMB_EXCLUSIVE) || unlikely(!layout_lock_claim_fast(&locker->words)))
+		return false;
+	if (likely(!layout_lock_first_reader(&locker->words, &readers))) {
+		locker_hold(locker);
+		return true;
+	}
+	*ret_flags = LOCKER_CLAIMED;
+	return false;
 }
 
 /* Does this handle hold it exclusively? @word: what the lock's word said just now */
-static inline bool locker_holds(const struct locker *locker, uint32_t word)
+static always_inline bool locker_holds(const struct locker *locker, uint32_t word)
 {
 	/* relaxed: it cannot change under a thread that holds it, and who does not hold it gets an
 	 * error or what it deserves. */
@@ -160,46 +165,41 @@ static inline bool locker_holds(const struct locker *locker, uint32_t word)
 	       atomic_load_explicit(&locker->words.own->held, memory_order_relaxed) != 0;
 }
 
-static inline uint32_t locker_word(const struct locker *locker)
+static always_inline uint32_t locker_word(const struct locker *locker)
 {
 	return atomic_load_explicit(&locker->words.lock->word, memory_order_relaxed);
 }
 
 /*
+ * locker_release() - give back an exclusive lock
+ * @left: what the word is to be
+ *
  * The order: the caller has written; then what the page says of the data (if they are lost); then
  * `writing` becomes even; then `held` is cleared; then the word is released. Dying before `held` is
  * cleared leaves "owner died", of data that may be complete: again to the safe side. Dying after it
  * leaves a claim that is merely released, of data that are complete.
  */
-static inline void locker_release(struct locker *locker, uint32_t word)
+static always_inline int locker_release(struct locker *locker, uint32_t left)
 {
-	uint32_t left = 0;
-
-	if (unlikely(word & LAYOUT_LOCK_DIED))
-		left = locker_abandon(locker);
 	/* relaxed: see locker_hold(). */
 	atomic_store_explicit(&locker->owner, 0, memory_order_relaxed);
 	if (locker->page)
 		layout_snapshot_written(locker->page);
-	if (unlikely(layout_lock_release(&locker->words, left)))
-		locker_wake_all(locker);
+	return likely(!layout_lock_release(&locker->words, left)) ? 0 : locker_wake_all(locker);
 }
 
 /* locker_unlock() - Return: 0, or SHMB_EINVAL: it is not held */
-static inline int locker_unlock(struct locker *locker)
+static always_inline int locker_unlock(struct locker *locker)
 {
 	uint32_t word = locker_word(locker);
 
-	if (locker_holds(locker, word)) {
-		locker_release(locker, word);
-		return 0;
-	}
+	if (locker_holds(locker, word))
+		return likely(!(word & LAYOUT_LOCK_DIED)) ? locker_release(locker, 0)
+							  : locker_release_died(locker);
 	/* relaxed: as above. */
 	if (unlikely(atomic_load_explicit(&locker->words.own->readers, memory_order_relaxed) == 0))
 		return SHMB_EINVAL;
-	if (unlikely(layout_lock_leave(&locker->words)))
-		locker_wake_claimant(locker);
-	return 0;
+	return likely(!layout_lock_leave(&locker->words)) ? 0 : locker_wake_claimant(locker);
 }
 
 /* ---- What a holder may do; Return: as those for regions ---- */

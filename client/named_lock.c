@@ -177,16 +177,26 @@ static int refuse(struct shmb_lock *lock, int code, const char *what)
 	return code == SHMB_ETIMEDOUT ? code : error_note(&lock->client->error, code, what);
 }
 
-int shmb_lock_acquire(struct shmb_lock *lock, enum shmb_lock_kind kind, int timeout_ms)
+static int acquire_slowly(struct shmb_lock *lock, enum shmb_lock_kind kind, int timeout_ms,
+			  unsigned flags)
 {
 	int result;
 
+	if (kind != SHMB_SHARED && kind != SHMB_EXCLUSIVE)
+		return refuse(lock, SHMB_EINVAL, "kind");
+	result = locker_lock_slowly(&lock->locker, kind, timeout_ms, flags);
+	return result < 0 ? refuse(lock, result, "lock") : 0;
+}
+
+int shmb_lock_acquire(struct shmb_lock *lock, enum shmb_lock_kind kind, int timeout_ms)
+{
+	unsigned flags;
+
 	if (unlikely(fork_crossed(lock->generation)))
 		return SHMB_EFORKED;
-	if (unlikely(kind != SHMB_SHARED && kind != SHMB_EXCLUSIVE))
-		return refuse(lock, SHMB_EINVAL, "kind");
-	result = locker_lock(&lock->locker, kind, timeout_ms, 0);
-	return likely(result == 0) ? 0 : refuse(lock, result, "lock");
+	if (likely(locker_lock_fast(&lock->locker, kind, &flags)))
+		return 0;
+	return acquire_slowly(lock, kind, timeout_ms, flags);
 }
 
 int shmb_lock_release(struct shmb_lock *lock)

@@ -2,9 +2,11 @@
 #ifndef CLIENT_PREDICT_H
 #define CLIENT_PREDICT_H
 
-/* Which way a branch most often goes. */
+/* What the compiler cannot know: which way a branch most often goes, and what is worth its size. */
 
 #define likely(condition)   __builtin_expect(!!(condition), 1)
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
+
+#define always_inline inline __attribute__((always_inline))
 
 #endif

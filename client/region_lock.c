@@ -37,24 +37,32 @@ static int lock_failed(struct shmb_region *region, int result)
 }
 
 /* A child maps what its parent has, so the generation comes first. */
-static inline bool is_ready(const struct shmb_region *region)
+static always_inline bool is_ready(const struct shmb_region *region)
 {
 	return likely(!fork_crossed(region->generation)) && likely(locker_ready(&region->locker));
 }
 
+/* @flags: as locker_lock_slowly() */
+static int lock_slowly(struct shmb_region *region, enum shmb_lock_kind kind, int timeout_ms,
+		       unsigned flags)
+{
+	int result = is_ready(region) ? 0 : make_ready(region);
+
+	if (result < 0)
+		return result;
+	if (kind != SHMB_SHARED && kind != SHMB_EXCLUSIVE)
+		return region_refuse(region, SHMB_EINVAL, "kind");
+	result = locker_lock_slowly(&region->locker, kind, timeout_ms, flags);
+	return result < 0 ? lock_failed(region, result) : 0;
+}
+
 int shmb_region_lock(struct shmb_region *region, enum shmb_lock_kind kind, int timeout_ms)
 {
-	int result;
+	unsigned flags = 0;
 
-	if (unlikely(!is_ready(region))) {
-		result = make_ready(region);
-		if (result < 0)
-			return result;
-	}
-	if (unlikely(kind != SHMB_SHARED && kind != SHMB_EXCLUSIVE))
-		return region_refuse(region, SHMB_EINVAL, "kind");
-	result = locker_lock(&region->locker, kind, timeout_ms, 0);
-	return likely(result == 0) ? 0 : lock_failed(region, result);
+	if (is_ready(region) && likely(locker_lock_fast(&region->locker, kind, &flags)))
+		return 0;
+	return lock_slowly(region, kind, timeout_ms, flags);
 }
 
 /* Return: 0, or why a handle that is not ready holds nothing. */
@@ -67,11 +75,9 @@ static int refuse_holder(struct shmb_region *region)
 
 int shmb_region_unlock(struct shmb_region *region)
 {
-	if (unlikely(!is_ready(region)))
-		return refuse_holder(region);
-	if (unlikely(locker_unlock(&region->locker) < 0))
-		return refuse_holder(region);
-	return 0;
+	if (is_ready(region) && likely(locker_unlock(&region->locker) == 0))
+		return 0;
+	return refuse_holder(region);
 }
 
 int shmb_region_downgrade(struct shmb_region *region)
@@ -107,14 +113,11 @@ int shmb_region_reset_lock(struct shmb_region *region)
 
 int region_lock(struct shmb_region *region, enum shmb_lock_kind kind)
 {
-	int result = is_ready(region) ? 0 : make_ready(region);
+	unsigned flags = 0;
 
-	if (result == 0)
-		result = locker_lock(&region->locker, kind, region->client->timeout_ms,
-				     LOCKER_SOUND);
-	else
-		return result;
-	return result < 0 ? lock_failed(region, result) : 0;
+	if (is_ready(region) && likely(locker_lock_fast(&region->locker, kind, &flags)))
+		return 0;
+	return lock_slowly(region, kind, region->client->timeout_ms, flags | LOCKER_SOUND);
 }
 
 void region_unlock(struct shmb_region *region)

@@ -27,19 +27,20 @@ static uint32_t available(const struct semaphore *semaphore)
  * the one it had posted for. Dying in here is made good by the broker, which wakes all: the bit is
  * set, or the semaphore stands among our waits.
  */
-void semaphore_wake(struct semaphore *semaphore)
+int semaphore_wake(struct semaphore *semaphore)
 {
 	struct layout_arena *arena = semaphore->arena->words;
 	uint32_t n = available(semaphore), place;
 
 	STEP();
 	if (n == 0 || (uint32_t)wait_wake(semaphore->futex, (int)n) >= n)
-		return;
+		return 0;
 	place = layout_sleepers_clear(arena, semaphore->slot, semaphore->unit, semaphore->futex);
 	if (place == LAYOUT_ARENA_WAITS)
-		return;
+		return 0;
 	wait_wake_all(semaphore->futex);
 	layout_arena_wait_end(arena, semaphore->slot, place);
+	return 0;
 }
 
 /* ---- Waiting ---- */

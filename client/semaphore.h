@@ -53,7 +53,7 @@ struct shmb_semaphore {
 	struct output *close_room;
 };
 
-/* semaphore_wake() - somebody sleeps, and there may be something to take */
-void semaphore_wake(struct semaphore *semaphore);
+/* semaphore_wake() - somebody sleeps, and there may be something to take. Return: 0. */
+int semaphore_wake(struct semaphore *semaphore);
 
 #endif
