@@ -33,10 +33,8 @@ enum {
 };
 
 static const struct bench_figure *const groups[] = {
-	bench_broker_figures,
-	bench_copy_figures,
-	bench_handoff_figures,
-	bench_scale_figures,
+	bench_broker_figures,    bench_copy_figures, bench_handoff_figures, bench_lock_figures,
+	bench_semaphore_figures, bench_wait_figures, bench_death_figures,   bench_scale_figures,
 };
 
 enum { N_GROUPS = sizeof(groups) / sizeof(groups[0]) };
@@ -316,8 +314,9 @@ static void usage(FILE *stream)
 	      "  --list   the figures and what each is compared with\n"
 	      "  --help   this text\n\n"
 	      "NAME is a figure (default: all); those with two processes also as NAME_1cpu and\n"
-	      "NAME_2cpu, the plain name being the worse of the two. The broker is $SHMBROKERD,\n"
-	      "else that of the build tree.\n",
+	      "NAME_2cpu, the plain name being the worse of the two. A line NAME_p99 is the 99th\n"
+	      "percentile of what NAME is the median of. The broker is $SHMBROKERD, else that of\n"
+	      "the build tree.\n",
 	      stream);
 }
 

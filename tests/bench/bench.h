@@ -28,20 +28,22 @@ struct bench {
 
 struct bench_result {
 	double ours, floor;
-	double socket; /* the same by a copy through a Unix socket; 0: does not apply */
-	uint64_t n;    /* samples behind each median, or objects that were counted */
+	double beside;              /* the same by figure->beside; 0: does not apply */
+	double ours_p99, floor_p99; /* where single operations are timed; 0: does not apply */
+	uint64_t n;                 /* samples behind each median, or objects that were counted */
 };
 
 struct bench_figure {
 	const char *name;
 	const char *unit;
-	const char *floor; /* what the floor is, for people */
-	uint64_t size;     /* bytes moved by one operation, or objects to make */
-	bool placed;       /* measured on one CPU and on two; the plain name is the worse */
-	bool two_cpus;     /* meaningless on one CPU */
-	double aim_ratio;  /* aims, 0: none: ours / floor at most */
-	double aim_more;   /* ours - floor at most */
-	double aim_most;   /* ours at most */
+	const char *floor;  /* what the floor is, for people */
+	const char *beside; /* a third way to compare with, one word for JSON; NULL: none */
+	uint64_t size;      /* bytes moved by one operation, or objects to make */
+	bool placed;        /* measured on one CPU and on two; the plain name is the worse */
+	bool two_cpus;      /* meaningless on one CPU */
+	double aim_ratio;   /* aims, 0: none: ours / floor at most */
+	double aim_more;    /* ours - floor at most */
+	double aim_most;    /* ours at most */
 	int (*measure)(const struct bench *bench, const struct bench_figure *figure,
 		       enum bench_placement placement, struct bench_result *ret_result);
 };
@@ -50,6 +52,10 @@ struct bench_figure {
 extern const struct bench_figure bench_broker_figures[];
 extern const struct bench_figure bench_copy_figures[];
 extern const struct bench_figure bench_handoff_figures[];
+extern const struct bench_figure bench_lock_figures[];
+extern const struct bench_figure bench_semaphore_figures[];
+extern const struct bench_figure bench_wait_figures[];
+extern const struct bench_figure bench_death_figures[];
 extern const struct bench_figure bench_scale_figures[];
 
 /* ---- compare.c ---- */
@@ -68,6 +74,9 @@ struct bench_side {
 int bench_compare(const struct bench *bench, const struct bench_side *sides, size_t n_sides,
 		  double *ret_medians, uint64_t *ret_n);
 
+/* bench_share() - what a share (0.5: the median) of the samples is not above; sorts them */
+double bench_share(double *samples, size_t n, double share);
+
 /* bench_now() - monotonic nanoseconds */
 double bench_now(void);
 
@@ -75,6 +84,16 @@ double bench_now(void);
 static inline void bench_use(void *pointer)
 {
 	__asm__ volatile("" : : "g"(pointer) : "memory");
+}
+
+/* One turn of a floor's spin loop. */
+static inline void bench_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("isb");
+#endif
 }
 
 /* ---- process.c ---- */
@@ -90,6 +109,9 @@ int bench_pin(pid_t pid, int cpu);
 
 /* bench_place() - the caller on the first CPU, @other on the first or the second */
 int bench_place(const struct bench *bench, enum bench_placement placement, pid_t other);
+
+/* bench_await_sleep() - until the only thread of a process sleeps in the kernel */
+int bench_await_sleep(pid_t pid);
 
 /* bench_find_cpus() - choose bench->cpus among those this process may use */
 int bench_find_cpus(struct bench *bench);

@@ -37,10 +37,15 @@ static int compare_doubles(const void *left, const void *right)
 	return (l > r) - (l < r);
 }
 
-static double median(double *samples, size_t n)
+double bench_share(double *samples, size_t n, double share)
 {
+	double place = share * (double)(n - 1), below;
+	size_t index = (size_t)place;
+
 	qsort(samples, n, sizeof(*samples), compare_doubles);
-	return n % 2 ? samples[n / 2] : (samples[n / 2 - 1] + samples[n / 2]) / 2;
+	below = samples[index];
+	return index + 1 < n ? below + (place - (double)index) * (samples[index + 1] - below)
+			     : below;
 }
 
 /* How many operations make a batch; also warms the side up. */
@@ -98,7 +103,7 @@ int bench_compare(const struct bench *bench, const struct bench_side *sides, siz
 		}
 	}
 	for (size_t i = 0; i < n_sides; i++)
-		ret_medians[i] = median(samples[i], round);
+		ret_medians[i] = bench_share(samples[i], round, 0.5);
 	*ret_n = round;
 	return 0;
 }

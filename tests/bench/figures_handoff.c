@@ -146,7 +146,7 @@ static int compare_ways(const struct bench *bench, struct pair *pair, enum hando
 		return r;
 	ret_result->ours = medians[0];
 	ret_result->floor = medians[1];
-	ret_result->socket = medians[2];
+	ret_result->beside = medians[2];
 	return 0;
 }
 
@@ -231,10 +231,11 @@ static int measure_sleeping(const struct bench *bench, const struct bench_figure
 	return measure_pair(bench, figure, placement, HANDOFF_FUTEX, false, ret_result);
 }
 
-#define HANDOFF(NAME, SIZE, RATIO)                                                             \
-	{                                                                                      \
-		.name = NAME, .unit = "ns", .floor = "bare spin ping-pong on one cache line",  \
-		.size = (SIZE), .two_cpus = true, .aim_ratio = (RATIO), .measure = measure_hot \
+#define HANDOFF(NAME, SIZE, RATIO)                                                            \
+	{                                                                                     \
+		.name = NAME, .unit = "ns", .floor = "bare spin ping-pong on one cache line", \
+		.beside = "socket", .size = (SIZE), .two_cpus = true, .aim_ratio = (RATIO),   \
+		.measure = measure_hot                                                        \
 	}
 
 const struct bench_figure bench_handoff_figures[] = {

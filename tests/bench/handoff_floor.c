@@ -14,25 +14,17 @@
 
 #include <shmbroker/errors.h>
 
+#include "bench.h"
 #include "handoff.h"
 #include "handoff_ways.h"
 #include "work.h"
-
-static void relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("isb");
-#endif
-}
 
 /* ---- One word, spun on or slept on ---- */
 
 static void await_spinning(struct handoff_word *word, uint32_t turn)
 {
 	while (atomic_load_explicit(&word->turn, memory_order_acquire) != turn)
-		relax();
+		bench_relax();
 }
 
 static void await_sleeping(struct handoff_word *word, uint32_t turn)

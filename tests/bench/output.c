@@ -10,8 +10,8 @@ void output_begin(const struct output *output)
 {
 	if (output->json)
 		return;
-	printf("%-20s %12s %12s %6s  %-5s %5s  %-14s %12s  %s\n", "figure", "ours", "floor",
-	       "ratio", "unit", "n", "aim", "socket copy", "the floor is");
+	printf("%-20s %12s %12s %6s  %-5s %5s  %-14s %17s  %s\n", "figure", "ours", "floor",
+	       "ratio", "unit", "n", "aim", "beside", "the floor is");
 	(void)fflush(stdout);
 }
 
@@ -42,25 +42,53 @@ static void aim_text(const struct bench_figure *figure, const struct bench_resul
 	}
 }
 
+static void show_json(const char *name, const struct bench_figure *figure,
+		      const struct bench_result *result)
+{
+	char suffix[32];
+
+	json_line(name, "", result->ours, result->floor, figure->unit, result->n);
+	if (result->ours_p99 > 0)
+		json_line(name, "_p99", result->ours_p99, result->floor_p99, figure->unit,
+			  result->n);
+	/* The column beside it is a line of its own: the same ours against the third way. */
+	if (result->beside > 0) {
+		(void)snprintf(suffix, sizeof(suffix), "_vs_%s", figure->beside);
+		json_line(name, suffix, result->ours, result->beside, figure->unit, result->n);
+	}
+}
+
+static void table_line(const char *name, const char *suffix, double ours, double floor,
+		       const struct bench_figure *figure, uint64_t n, const char *aim,
+		       const char *beside)
+{
+	char whole[64];
+
+	(void)snprintf(whole, sizeof(whole), "%s%s", name, suffix);
+	printf("%-20s %12.1f %12.1f %6.3f  %-5s %5llu  %-14s %17s  %s\n", whole, ours, floor,
+	       ours / floor, figure->unit, (unsigned long long)n, aim, beside, figure->floor);
+}
+
+static void show_table(const char *name, const struct bench_figure *figure,
+		       const struct bench_result *result)
+{
+	char aim[32], beside[48] = "-";
+
+	aim_text(figure, result, aim, sizeof(aim));
+	if (result->beside > 0)
+		(void)snprintf(beside, sizeof(beside), "%s %.1f", figure->beside, result->beside);
+	table_line(name, "", result->ours, result->floor, figure, result->n, aim, beside);
+	if (result->ours_p99 > 0)
+		table_line(name, "_p99", result->ours_p99, result->floor_p99, figure, result->n,
+			   "-", "-");
+}
+
 void output_figure(const struct output *output, const char *name, const struct bench_figure *figure,
 		   const struct bench_result *result)
 {
-	char aim[32], socket[32] = "-";
-
-	if (output->json) {
-		json_line(name, "", result->ours, result->floor, figure->unit, result->n);
-		/* The column beside it is a line of its own: the same ours against the socket. */
-		if (result->socket > 0)
-			json_line(name, "_vs_socket", result->ours, result->socket, figure->unit,
-				  result->n);
-		(void)fflush(stdout);
-		return;
-	}
-	aim_text(figure, result, aim, sizeof(aim));
-	if (result->socket > 0)
-		(void)snprintf(socket, sizeof(socket), "%.1f", result->socket);
-	printf("%-20s %12.1f %12.1f %6.3f  %-5s %5llu  %-14s %12s  %s\n", name, result->ours,
-	       result->floor, result->ours / result->floor, figure->unit,
-	       (unsigned long long)result->n, aim, socket, figure->floor);
+	if (output->json)
+		show_json(name, figure, result);
+	else
+		show_table(name, figure, result);
 	(void)fflush(stdout);
 }

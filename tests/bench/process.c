@@ -77,6 +77,43 @@ int bench_place(const struct bench *bench, enum bench_placement placement, pid_t
 	return bench_pin(other, bench->cpus[placement == BENCH_TWO_CPUS]);
 }
 
+/* The letter of /proc/PID/stat: behind the name, which may contain anything but ends the last ')'.
+ */
+static int process_state(pid_t pid, char *ret_state)
+{
+	char path[64], line[512];
+	const char *end;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return -errno;
+	end = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
+	(void)fclose(file);
+	if (!end || end[1] != ' ')
+		return SHMB_EIO;
+	*ret_state = end[2];
+	return 0;
+}
+
+int bench_await_sleep(pid_t pid)
+{
+	char state = 'R';
+
+	while (state != 'S') {
+		int r = process_state(pid, &state);
+
+		if (r < 0)
+			return r;
+		if (state == 'Z' || state == 'X')
+			return SHMB_EIO;
+		/* It may have nowhere else to run. */
+		(void)sched_yield();
+	}
+	return 0;
+}
+
 /* The number of the core that a CPU is a thread of, or the CPU itself where the system is silent.
  */
 static int core_of(int cpu)

@@ -7,21 +7,27 @@ import os
 import subprocess
 import sys
 
-TWO_PROCESSES = ["attach", "attach_told", "attach_memfd", "rtt", "handoff_sleeping"]
-HOT = ["handoff_64", "handoff_4k", "handoff_1m", "handoff_64m"]
+TWO_PROCESSES = ["attach", "attach_told", "attach_memfd", "rtt", "handoff_sleeping", "sem_handoff_cold", "owner_death"]
+SINGLE_OPERATIONS = ["owner_death"]
+# What a figure that needs two CPUs is shown beside, if anything.
+HOT = {"handoff_64": "socket", "handoff_4k": "socket", "handoff_1m": "socket", "handoff_64m": "socket",
+       "sem_handoff_hot": "sem_t", "lock_readers_2cpu": None, "lock_mix_90_10": None, "lock_mix_50_50": None}
 OTHERS = ["read_4k", "read_64k", "read_1m", "read_64m", "write_4k", "write_64k", "write_1m", "write_64m", "read_u32",
+          "lock_shared_pair", "lock_exclusive_pair", "lock_exclusive_2", "lock_exclusive_64", "lock_exclusive_256",
+          "lock_exclusive_1024", "sem_pair", "sem_pair_owned", "waiter_cpu_sem", "waiter_cpu_lock",
           "regions_100k", "open_at_100k", "clients_5k"]
 
 
 def expected(cpus):
     names = set(OTHERS)
     for name in TWO_PROCESSES:
-        names |= {name, name + "_1cpu"}
-        if cpus > 1:
-            names.add(name + "_2cpu")
+        placed = {name, name + "_1cpu"} | ({name + "_2cpu"} if cpus > 1 else set())
+        names |= placed
+        if name in SINGLE_OPERATIONS:
+            names |= {one + "_p99" for one in placed}
     if cpus > 1:
-        for name in HOT:
-            names |= {name, name + "_vs_socket"}
+        for name, beside in HOT.items():
+            names |= {name} | ({name + "_vs_" + beside} if beside else set())
     return names
 
 
