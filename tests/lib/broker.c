@@ -18,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -181,10 +182,28 @@ static void child_exec(const struct broker *broker, const char *const arguments[
 	child_die(vector[0]);
 }
 
+/* As fork(); in a namespace of its own the daemon is nobody's parent but sees only its children. */
+static pid_t fork_daemon(const struct broker_options *options)
+{
+	if (!options->pid_namespace)
+		return fork();
+	return (pid_t)syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, NULL, NULL, NULL, NULL);
+}
+
+bool can_make_pid_namespace(void)
+{
+	pid_t pid = fork_daemon(&(struct broker_options){ .pid_namespace = true });
+	int status;
+
+	if (pid == 0)
+		_exit(0);
+	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
 static pid_t launch(struct broker *broker, const char *const arguments[], int listener,
 		    int pipe_end)
 {
-	pid_t pid = SYS(fork());
+	pid_t pid = SYS(fork_daemon(broker->options));
 
 	if (pid == 0) {
 		signal(SIGPIPE, SIG_DFL);
@@ -212,7 +231,7 @@ static void start_probe(struct broker *broker)
 	broker->probe = raw_connect(broker);
 	raw_hello(broker->probe);
 	CHECK(broker_lock_read(broker, &pid, broker->instance));
-	CHECK_INT(pid, broker->pid);
+	CHECK_INT(pid, broker->options->pid_namespace ? 1 : broker->pid);
 	broker->fds = fd_count(broker->pid);
 }
 

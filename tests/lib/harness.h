@@ -91,9 +91,10 @@ struct broker_options {
 	bool no_probe;   /* keep no connection of the harness's own */
 	bool own_socket; /* --socket instead of activation */
 	bool keeps_fds;  /* the daemon is expected to end with more descriptors than it had */
-	bool exit_unclean;         /* the case kills the daemon: do not check how it ended */
-	rlim_t nofile;             /* RLIMIT_NOFILE of the daemon; 0: leave it */
-	const char *shm_mount;     /* options of a tmpfs of its own on /dev/shm; needs root */
+	bool exit_unclean;     /* the case kills the daemon: do not check how it ended */
+	bool pid_namespace;    /* the daemon is the first of one, and sees no client; needs root */
+	rlim_t nofile;         /* RLIMIT_NOFILE of the daemon; 0: leave it */
+	const char *shm_mount; /* options of a tmpfs of its own on /dev/shm; needs root */
 	const char *notify_socket; /* NOTIFY_SOCKET */
 	const char *config;        /* text of its configuration file */
 	const char *arguments[8];  /* more arguments, NULL-terminated */
