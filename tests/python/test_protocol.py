@@ -1,14 +1,18 @@
 #!/usr/bin/python3
-"""A client written from doc/protocol.md alone, with Debian's python3-msgpack and a raw socket: nothing of ours."""
+"""A client written from doc/protocol.md alone, with Debian's python3-msgpack and a raw socket: nothing of ours. Atomic
+operations come from GCC's libatomic; without it, locks and semaphores are only asked for."""
 
 import array
+import ctypes
 import mmap
 import os
+import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 try:
 	import msgpack
@@ -16,7 +20,7 @@ except ImportError:
 	print("skipped: needs python3-msgpack")
 	sys.exit(77)
 
-READ, WRITE = 4, 2
+READ, WRITE, LOCK = 4, 2, 1
 PUBLISHED, RESIZED, REMOVED = 1, 2, 4
 
 
@@ -97,6 +101,204 @@ class Region:
 		self.client.call("region.watch", handle=self.handle, types=types, sequence=self.sequence(), size=size)
 
 
+# ---- Atomic words in shared memory, and futexes ----
+
+try:
+	ATOMIC = ctypes.CDLL("libatomic.so.1")
+except OSError:
+	ATOMIC = None
+SYSCALL = ctypes.CDLL(None, use_errno=True).syscall
+FUTEX = {"x86_64": 202, "aarch64": 98}.get(os.uname().machine)
+SEQ_CST, WAIT, WAKE, EVERYBODY = 5, 0, 1, 2**31 - 1
+
+
+class Word:
+	"""32 bits of a mapping; every operation is one atomic instruction, sequentially consistent."""
+
+	def __init__(self, memory, offset):
+		self.word = ctypes.c_uint32.from_buffer(memory, offset)
+		self.address = ctypes.c_void_p(ctypes.addressof(self.word))
+
+	def load(self):
+		return getattr(ATOMIC, "__atomic_load_4")(self.address, SEQ_CST) & 0xFFFFFFFF
+
+	def store(self, value):
+		getattr(ATOMIC, "__atomic_store_4")(self.address, ctypes.c_uint32(value), SEQ_CST)
+
+	def add(self, value):
+		return getattr(ATOMIC, "__atomic_fetch_add_4")(self.address, ctypes.c_uint32(value), SEQ_CST) & 0xFFFFFFFF
+
+	def exchange(self, value):
+		return getattr(ATOMIC, "__atomic_exchange_4")(self.address, ctypes.c_uint32(value), SEQ_CST) & 0xFFFFFFFF
+
+	def change(self, old, new):
+		expected = ctypes.c_uint32(old)
+		swap = getattr(ATOMIC, "__atomic_compare_exchange_4")
+		return bool(swap(self.address, ctypes.byref(expected), ctypes.c_uint32(new), SEQ_CST, SEQ_CST) & 1)
+
+	def sleep(self, expected):
+		second = (ctypes.c_long * 2)(1, 0)
+		SYSCALL(FUTEX, self.address, WAIT, ctypes.c_uint32(expected), second, None, 0)
+
+	def wake(self, n=EVERYBODY):
+		return SYSCALL(FUTEX, self.address, WAKE, n, None, None, 0)
+
+
+def map_writable(fd, size):
+	memory = mmap.mmap(fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+	os.close(fd)
+	return memory
+
+
+class Lock:
+	"""A slot in a lock segment; see "Locks"."""
+
+	SLOT, LOST, DIED, DRAINING, SLEEPERS = 0x7FF, 0x4000000, 0x8000000, 0x10000000, 0x20000000
+
+	def __init__(self, answer, fds):
+		self.slot, self.slots = answer["slot"], answer["slots"]
+		(fd,) = fds
+		self.memory = map_writable(fd, 128 + 64 * self.slots)
+		assert struct.unpack_from("=III", self.memory) == (0x6C6D6873, 1, self.slots)
+		self.word, self.published = Word(self.memory, 64), Word(self.memory, 72)
+		self.readers = [Word(self.memory, 128 + 64 * slot) for slot in range(self.slots)]
+		self.own, self.held = self.readers[self.slot - 1], Word(self.memory, 132 + 64 * (self.slot - 1))
+		while (seen := self.published.load()) < self.slot:
+			self.published.change(seen, self.slot)
+
+	def wait(self):
+		seen = self.word.load()
+		if seen & self.SLOT and (seen & self.SLEEPERS or self.word.change(seen, seen | self.SLEEPERS)):
+			self.word.sleep(seen | self.SLEEPERS)
+
+	def try_shared(self):
+		if self.word.load() != 0:
+			return False
+		self.own.add(1)
+		if self.word.load() == 0:
+			return True
+		self.unlock_shared()
+		return False
+
+	def unlock_shared(self):
+		if self.own.add(-1) == 1 and self.word.load() & self.DRAINING:
+			self.own.wake()
+
+	def lock_shared(self):
+		"""False: its owner died, or it is lost."""
+		while not self.try_shared():
+			if self.word.load() & (self.DIED | self.LOST) and not self.word.load() & self.SLOT:
+				return False
+			self.wait()
+		return True
+
+	def drain(self):
+		for readers in self.readers[: self.published.load()]:
+			while (n := readers.load()) != 0:
+				seen = self.word.load()
+				if seen & self.DRAINING or self.word.change(seen, seen | self.DRAINING):
+					readers.sleep(n)
+
+	def try_claim(self):
+		seen = self.word.load()
+		return not seen & (self.SLOT | self.LOST) and self.word.change(seen, seen | self.slot)
+
+	def lock(self):
+		"""False: held, but the owner before died."""
+		while not self.try_claim():
+			assert not self.word.load() & self.LOST
+			self.wait()
+		self.drain()
+		self.held.store(1)
+		return not self.word.load() & self.DIED
+
+	def forgive(self):
+		while (seen := self.word.load()) & self.DIED:
+			self.word.change(seen, seen & ~self.DIED)
+
+	def unlock(self, left=0):
+		self.held.store(0)
+		if self.word.exchange(left) & self.SLEEPERS:
+			self.word.wake()
+
+
+class Semaphore:
+	"""A place in an arena; see "Semaphores". Arenas are asked for once."""
+
+	SLEEPERS, HOLDER_BITS = 1, 11
+
+	def __init__(self, client, arenas, answer):
+		self.slot, self.maximum, self.handle = answer["slot"], answer["maximum"], answer["handle"]
+		if answer["arena"] not in arenas:
+			about, fds = client.call("semaphore.arena", arena=answer["arena"])
+			arenas[answer["arena"]] = map_writable(fds[0], about["bytes"])
+		memory, start = arenas[answer["arena"]], 64 * answer["unit"]
+		assert struct.unpack_from("=II", memory) == (0x616D6873, 1)
+		self.futex = Word(memory, start)
+		if answer["kind"] == 2:
+			self.hint = Word(memory, start + 4)
+			self.permits = [Word(memory, start + 16 + 4 * i) for i in range(self.maximum)]
+
+	def woken(self, n):
+		if self.futex.wake(n) < n:
+			while (seen := self.futex.load()) & self.SLEEPERS:
+				self.futex.change(seen, seen & ~self.SLEEPERS)
+			self.futex.wake()
+
+	def post(self, n=1):
+		while (seen := self.futex.load()) is not None:
+			if (seen >> 1) + n > self.maximum:
+				return False
+			if self.futex.change(seen, seen + 2 * n):
+				break
+		if seen & self.SLEEPERS:
+			self.woken((self.futex.load() >> 1) or 1)
+		return True
+
+	def try_wait(self):
+		seen = self.futex.load()
+		return seen >> 1 != 0 and self.futex.change(seen, seen - 2)
+
+	def wait(self):
+		while not self.try_wait():
+			seen = self.futex.load()
+			if seen == self.SLEEPERS or (seen == 0 and self.futex.change(0, self.SLEEPERS)):
+				self.futex.sleep(self.SLEEPERS)
+
+	def try_take(self):
+		"""A permit, as (index, serial)."""
+		for index, permit in enumerate(self.permits):
+			seen = permit.load()
+			serial = ((seen >> self.HOLDER_BITS) + 1) & (2**21 - 1)
+			if seen & 0x7FF == 0 and permit.change(seen, serial << self.HOLDER_BITS | self.slot):
+				return index, serial
+		return None
+
+	def take(self):
+		while (permit := self.try_take()) is None:
+			seen = self.futex.load()
+			if not seen & self.SLEEPERS and not self.futex.change(seen, seen | self.SLEEPERS):
+				continue
+			if (permit := self.try_take()) is not None:
+				break
+			self.futex.sleep(seen | self.SLEEPERS)
+		return permit
+
+	def give(self, permit):
+		index, serial = permit
+		assert self.permits[index].change(serial << self.HOLDER_BITS | self.slot, serial << self.HOLDER_BITS)
+		self.hint.store(index)
+		if self.futex.load() & self.SLEEPERS:
+			self.futex.add(2)
+			self.woken(1)
+
+	def adopt(self, permit):
+		index, serial = permit
+		seen = self.permits[index].load()
+		return (seen >> self.HOLDER_BITS == serial and seen & 0x7FF != 0 and
+		        self.permits[index].change(seen, serial << self.HOLDER_BITS | self.slot))
+
+
 def refused(code, method, client, **params):
 	try:
 		client.call(method, **params)
@@ -164,6 +366,170 @@ def use(path):
 	writer.call("ping")
 
 
+def ask_for_locks(path):
+	client, other = Client(path), Client(path)
+	assert client.about["features"] & 2
+	region = client.attach("region.create", name="py/r", size=1, slots=2)
+	answer, fds = client.call("region.lock", handle=region.handle)
+	assert answer["slot"] == 1 and answer["slots"] == 2 and len(fds) == 1
+	refused("invalid-argument", "region.lock", client, handle=region.handle)
+	reader = client.attach("region.open", name="py/r", access=READ)
+	refused("wrong-mode", "region.lock", client, handle=reader.handle)
+	os.close(fds[0])
+	lock, fds = client.call("lock.create", name="py/l", slots=1, mode=0o700)
+	assert lock["created"] and lock["slot"] == lock["slots"] == 1
+	os.close(fds[0])
+	refused("no-slots", "lock.open", other, name="py/l")
+	refused("exists", "lock.create", other, name="py/r")
+	refused("wrong-kind", "lock.open", other, name="py/r")
+	refused("wrong-kind", "region.remove", other, name="py/l")
+	semaphore, fds = client.call("semaphore.create", name="py/s", kind=1, maximum=3, initial=2)
+	assert not fds and semaphore["unit"] >= 1024
+	refused("not-found", "semaphore.arena", other, arena=semaphore["arena"])
+	refused("invalid-argument", "semaphore.create", other, name="py/t", kind=2, maximum=1025)
+	info, _ = other.call("semaphore.stat", name="py/s")
+	assert (info["value"], info["maximum"], info["attachments"]) == (2, 3, 1)
+	info, _ = other.call("lock.stat", name="py/r")
+	assert info["is_region"] and info["state"] == 0 and info["slots_used"] == 1
+	assert [lock["name"] for lock in other.call("lock.list", prefix="py/")[0]["locks"]] == ["py/l", "py/r"]
+	assert [s["name"] for s in other.call("semaphore.list")[0]["semaphores"]] == ["py/s"]
+	assert other.call("holders", name="py/l")[0] == {"holders": []}
+	client.call("region.remove", name="py/s", kind=3)
+	refused("not-found", "semaphore.stat", other, name="py/s")
+	for handle in (semaphore["handle"], lock["handle"], region.handle, reader.handle):
+		client.call("region.close", handle=handle)
+	refused("not-found", "holders", other, name="py/l")
+
+
+class Child:
+	"""A process of its own with a client of its own, and a pipe each way."""
+
+	def __init__(self, function, path):
+		down, up = os.pipe(), os.pipe()
+		self.pid = os.fork()
+		if self.pid == 0:
+			os.close(down[1])
+			os.close(up[0])
+			status = 1
+			try:
+				function(Client(path), lambda: os.read(down[0], 1), lambda: os.write(up[1], b"."))
+				status = 0
+			finally:
+				os._exit(status)
+		os.close(down[0])
+		os.close(up[1])
+		self.down, self.up = down[1], up[0]
+
+	def say(self):
+		os.write(self.down, b".")
+
+	def hear(self):
+		assert os.read(self.up, 1) == b"."
+
+	def end(self, kill=False):
+		if kill:
+			os.kill(self.pid, signal.SIGKILL)
+		_, status = os.waitpid(self.pid, 0)
+		os.close(self.down)
+		os.close(self.up)
+		assert status == (signal.SIGKILL if kill else 0)
+
+
+def until(condition):
+	deadline = time.monotonic() + 20
+	while not condition():
+		assert time.monotonic() < deadline
+		time.sleep(0.001)
+
+
+def child_locks(client, hear, say):
+	lock = Lock(*client.call("lock.open", name="py/lock"))
+	say()
+	assert lock.lock()  # sleeps until the parent gives it back
+	say()
+	hear()
+	lock.unlock()
+	assert lock.lock_shared()
+	say()
+	hear()
+	lock.unlock_shared()
+	assert lock.lock()
+	say()
+	hear()  # and is killed
+
+
+def use_locks(path):
+	client = Client(path)
+	lock = Lock(*client.call("lock.create", name="py/lock"))
+	assert lock.lock()
+	child = Child(child_locks, path)
+	child.hear()
+	until(lambda: lock.word.load() & Lock.SLEEPERS)
+	lock.unlock()
+	child.hear()
+	assert not lock.try_shared() and not lock.try_claim()
+	(holder,) = client.call("holders", name="py/lock")[0]["holders"]
+	assert holder["pid"] == child.pid and holder["exclusive"] and holder["command"] == "python"
+	child.say()
+	child.hear()  # shared now
+	assert lock.lock_shared()
+	assert client.call("lock.stat", name="py/lock")[0]["readers"] == 2
+	lock.unlock_shared()
+	child.say()
+	child.hear()
+	child.end(kill=True)
+	assert not lock.lock()  # the owner died
+	assert client.call("lock.stat", name="py/lock")[0]["owner_died"]
+	lock.forgive()
+	lock.unlock()
+	assert lock.lock_shared()
+	lock.unlock_shared()
+
+
+def child_takes(client, hear, say):
+	arenas = {}
+	items = Semaphore(client, arenas, client.call("semaphore.open", name="py/items")[0])
+	pool = Semaphore(client, arenas, client.call("semaphore.open", name="py/pool")[0])
+	for _ in range(100):
+		items.wait()
+	say()
+	permits = [pool.take() for _ in range(3)]
+	say()
+	hear()
+	pool.give(permits[0])
+	say()
+	hear()  # and is killed
+
+
+def use_semaphores(path):
+	client, arenas = Client(path), {}
+	items = Semaphore(client, arenas, client.call("semaphore.create", name="py/items", kind=1, maximum=100)[0])
+	pool = Semaphore(client, arenas, client.call("semaphore.create", name="py/pool", kind=2, maximum=3)[0])
+	assert len(arenas) == 1 and not items.try_wait()
+	child = Child(child_takes, path)
+	for _ in range(50):
+		assert items.post(2)
+	child.hear()
+	child.hear()
+	assert pool.try_take() is None
+	info = client.call("semaphore.stat", name="py/pool")[0]
+	assert info["value"] == 0 and info["holder_pid"] == child.pid
+	serial = pool.permits[2].load() >> Semaphore.HOLDER_BITS
+	assert pool.adopt((2, serial))
+	child.say()
+	permit = pool.take()
+	child.hear()
+	(mine, theirs) = sorted(client.call("holders", name="py/pool")[0]["holders"], key=lambda h: h["pid"] == child.pid)
+	assert mine["permits"] == 2 and theirs["permits"] == 1
+	child.end(kill=True)
+	third = pool.take()  # came back
+	assert len({permit[0], 2, third[0]}) == 3
+	for held in (permit, (2, serial), third):
+		pool.give(held)
+	assert client.call("semaphore.stat", name="py/pool")[0]["value"] == 3
+	assert items.post(100) and not items.post() and items.try_wait()
+
+
 def main():
 	with tempfile.TemporaryDirectory(prefix="shmb-test.") as directory:
 		path = directory + "/socket"
@@ -176,6 +542,12 @@ def main():
 		listener.close()
 		try:
 			use(path)
+			ask_for_locks(path)
+			if ATOMIC and FUTEX:
+				use_locks(path)
+				use_semaphores(path)
+			else:
+				print("no atomic operations from Python here: locks and semaphores were only asked for")
 		finally:
 			daemon.terminate()
 			status = daemon.wait(30)
