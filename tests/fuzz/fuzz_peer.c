@@ -4,7 +4,8 @@
  * process, through socket pairs.
  *
  * An input is a script: steps that send packets (raw, or well-formed requests with parameters from
- * the input), send descriptors, let the daemon turn, read, hang up. A byte that is no step makes
+ * the input), send descriptors, let the daemon turn, read, write anything into the memory that came
+ * with an answer, truncate it, hang up. A byte that is no step makes
  * the rest one raw packet, so that the corpus of packets is a corpus of scripts. At the end the
  * broker must come apart to nothing: no memory, no descriptor, nothing charged.
  */
@@ -34,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 			abort();  \
 	} while (0)
 
-enum { CLIENTS = 2, FDS_MAX = 4, STEPS_MAX = 200 };
+enum { CLIENTS = 2, FDS_MAX = 4, KEPT_MAX = 4, STEPS_MAX = 200 };
 
 enum step {
 	STEP_PACKET,     /* length (2 bytes), bytes */
@@ -47,6 +48,8 @@ enum step {
 	STEP_HANG_UP,    /* close, connect again, say hello */
 	STEP_SILENT,     /* close, connect again, say nothing */
 	STEP_HALF_CLOSE, /* shut down one direction */
+	STEP_SCRIBBLE,   /* which memory, where (2), length, bytes */
+	STEP_TRUNCATE,   /* which memory, how many pages */
 	STEP_COUNT
 };
 
@@ -62,6 +65,9 @@ static const struct {
 				     [CHARGE_BYTES] = 1 << 22,
 				     [CHARGE_CONNECTIONS] = 8,
 				     [CHARGE_ATTACHMENTS] = 12,
+				     [CHARGE_LOCKS] = 6,
+				     [CHARGE_SEMAPHORES] = 6,
+				     [CHARGE_SLOTS] = 8,
 				     [CHARGE_WATCHES] = 4,
 				     [CHARGE_QUEUE] = 64 << 10,
 				     [CHARGE_FDS] = 16 },
@@ -75,6 +81,8 @@ static int clients[CLIENTS];
 static unsigned current;
 static uint32_t msgid;
 static bool refuse_fds;
+static int kept[KEPT_MAX]; /* the last descriptors that came with answers; -1: none */
+static unsigned next_kept;
 
 static uint64_t take(struct input *input, unsigned bytes)
 {
@@ -134,13 +142,22 @@ static void connect_client(unsigned which)
 	peer_accept(&broker, pair[1]);
 }
 
+static void keep(int fd)
+{
+	if (kept[next_kept] >= 0)
+		close(kept[next_kept]);
+	kept[next_kept] = fd;
+	next_kept = (next_kept + 1) % KEPT_MAX;
+}
+
 static void receive_all(void)
 {
 	static char buffer[WIRE_PACKET_MAX + 1];
 	struct packet packet;
 
 	while (packet_receive(clients[current], buffer, sizeof(buffer), &packet) == 1)
-		packet_close_fds(&packet);
+		for (unsigned i = 0; i < packet.n_fds; i++)
+			keep(packet.fds[i]);
 }
 
 static void reconnect(bool hello)
@@ -238,6 +255,29 @@ static void raw_packet(struct input *input, unsigned n_fds)
 	input->at += length;
 }
 
+/* Memory that was given read-only, or not at all, refuses; that is as good. */
+static void scribble(struct input *input)
+{
+	int fd = kept[take(input, 1) % KEPT_MAX];
+	off_t offset = (off_t)(take(input, 2) * 4);
+	size_t length = take(input, 1), left = (size_t)(input->end - input->at);
+
+	if (length > left)
+		length = left;
+	if (fd >= 0 && pwrite(fd, input->at, length, offset) < 0)
+		turn();
+	input->at += length;
+}
+
+static void truncate_memory(struct input *input)
+{
+	int fd = kept[take(input, 1) % KEPT_MAX];
+	off_t pages = (off_t)take(input, 1);
+
+	if (fd >= 0 && ftruncate(fd, pages * 4096) < 0)
+		turn();
+}
+
 static void take_step(struct input *input)
 {
 	uint8_t step = *input->at;
@@ -274,6 +314,12 @@ static void take_step(struct input *input)
 		break;
 	case STEP_HALF_CLOSE:
 		shutdown(clients[current], take(input, 1) & 1 ? SHUT_WR : SHUT_RD);
+		break;
+	case STEP_SCRIBBLE:
+		scribble(input);
+		break;
+	case STEP_TRUNCATE:
+		truncate_memory(input);
 		break;
 	case STEP_COUNT:
 		break;
@@ -318,6 +364,7 @@ static void start(bool system)
 	broker.listen_fd = -1;
 	msgid = 0;
 	current = 0;
+	memset(kept, 0xff, sizeof(kept));
 	for (unsigned i = 0; i < CLIENTS; i++)
 		connect_client(i);
 }
@@ -326,13 +373,17 @@ static void stop(void)
 {
 	for (unsigned i = 0; i < CLIENTS; i++)
 		close(clients[i]);
+	for (unsigned i = 0; i < KEPT_MAX; i++)
+		keep(-1);
 	for (int i = 0; i < 4; i++)
 		turn();
 	broker_stop(&broker);
 	uv_run(&broker.loop, UV_RUN_DEFAULT);
 	for (int i = 0; i < CHARGE_COUNT; i++)
 		REQUIRE(broker.accounts.total[i] == 0);
-	REQUIRE(!broker.peers && !broker.blocked && broker.regions.count == 0);
+	REQUIRE(!broker.peers && !broker.blocked && !broker.arenas && !broker.repairs.due);
+	for (int i = 0; i < OBJECT_KINDS; i++)
+		REQUIRE(broker.regions.counts[i] == 0);
 	REQUIRE(broker.regions.n_attachments == 0 && broker.regions.n_watches == 0);
 	REQUIRE(uv_loop_alive(&broker.loop) == 0);
 	REQUIRE(count_objects() == 0);
