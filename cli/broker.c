@@ -9,13 +9,21 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <sys/signalfd.h>
 #include <time.h>
+#include <unistd.h>
 
-/* wait and watch have a timeout of their own meaning; their requests keep the library's. */
+/* Those that wait have a timeout of their own meaning; their requests keep the library's. */
 static bool timeout_is_for_requests(const struct cli *cli)
 {
-	return cli->timeout.given && cli->command != &command_wait &&
-	       cli->command != &command_watch;
+	static const struct cli_command *const waiting[] = {
+		&command_wait, &command_watch, &command_lock, &command_sem_wait, &command_sem_take,
+	};
+
+	for (size_t i = 0; i < sizeof(waiting) / sizeof(waiting[0]); i++)
+		if (cli->command == waiting[i])
+			return false;
+	return cli->timeout.given;
 }
 
 int cli_connect(struct cli *cli)
@@ -25,7 +33,7 @@ int cli_connect(struct cli *cli)
 
 	if (cli->client != NULL)
 		return CLI_OK;
-	options.name = "shmbctl";
+	options.name = cli->client_name != NULL ? cli->client_name : "shmbctl";
 	if (timeout_is_for_requests(cli))
 		options.timeout_ms = cli->timeout.value > 0 ? (int)cli->timeout.value : 1;
 	result = shmb_client_connect(cli->address, &options, &cli->client);
@@ -84,4 +92,32 @@ int cli_wait_client(struct cli *cli, int other_fd, int64_t deadline_ms)
 		return result < 0 ? result : 1;
 	}
 	return fds[1].revents != 0 ? 2 : 0;
+}
+
+/* ---- Holding something until told to end ---- */
+
+sigset_t cli_hold_signals(void)
+{
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGHUP);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	return signals;
+}
+
+int cli_hold(struct cli *cli, const char *name, const sigset_t *signals)
+{
+	int fd = signalfd(-1, signals, SFD_CLOEXEC);
+	int result;
+
+	if (fd < 0)
+		return cli_fail_errno(cli, "signalfd", errno);
+	do
+		result = cli_wait_client(cli, fd, -1);
+	while (result == 1);
+	close(fd);
+	return result < 0 ? cli_fail_client(cli, name, result) : CLI_OK;
 }

@@ -7,6 +7,7 @@
  * the broker through the public header alone.
  */
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,7 +22,7 @@ enum cli_status {
 	CLI_NOT_FOUND = 3,
 	CLI_TIMED_OUT = 4,
 	CLI_NO_BROKER = 5,
-	CLI_RUN_FAILED = 125, /* of `run`, whose other statuses are its command's */
+	CLI_RUN_FAILED = 125, /* of what runs a command, whose other statuses are the command's */
 	CLI_CANNOT_EXECUTE = 126,
 	CLI_NO_COMMAND = 127,
 };
@@ -65,20 +66,23 @@ struct cli;
 typedef int (*cli_command_fn)(struct cli *cli, const void *values, int argc, char **argv);
 
 struct cli_command {
-	const char *name;
+	const char *name;     /* one word, or two: "sem create" */
 	const char *synopsis; /* what follows the name */
 	const char *summary;  /* one line */
 	const struct cli_option *options;
 	size_t n_options;
 	size_t values_size;             /* of the struct that the options' offsets are in */
 	int min_operands, max_operands; /* max -1: any number */
-	bool stop_at_operand;           /* what follows the first operand is not ours to parse */
+	int stop_at_operand; /* from which operand on the line is not ours to parse; 0: none */
+	bool runs_command;   /* its status is another program's */
 	cli_command_fn run;
 };
 
 extern const struct cli_command command_create, command_resize, command_rm, command_chmod,
 	command_chown, command_ls, command_stat, command_stats, command_ping, command_read,
-	command_write, command_dump, command_publish, command_wait, command_watch, command_run;
+	command_write, command_dump, command_publish, command_wait, command_watch, command_run,
+	command_locks, command_lock, command_sem, command_sem_create, command_sem_wait,
+	command_sem_take, command_sem_post, command_sem_value;
 
 /* One invocation of shmbctl. */
 struct cli {
@@ -86,6 +90,8 @@ struct cli {
 	struct cli_number timeout; /* milliseconds */
 	bool json, help, version;
 	const struct cli_command *command; /* NULL until known */
+	bool runs_command;                 /* this line does, though not every one of its command */
+	const char *client_name;           /* NULL: "shmbctl" */
 	struct shmb_client *client;        /* NULL until cli_connect() */
 };
 
@@ -98,6 +104,13 @@ struct cli {
  */
 int cli_parse(struct cli *cli, const struct cli_command *command, int argc, char **argv,
 	      void *values, int *ret_operands);
+
+/* What several commands take. Each leaves its result as it is if the option was not given. Return:
+ * CLI_OK, or an exit status, told. */
+int cli_parse_lifetime(struct cli *cli, const char *text, enum shmb_lifetime *ret_lifetime);
+int cli_parse_mode(struct cli *cli, const char *text, uint32_t *ret_mode);
+int cli_parse_range(struct cli *cli, const char *option, const struct cli_number *number,
+		    uint32_t min, uint32_t max, uint32_t *ret_value);
 
 /* cli_help(), cli_command_help() - print what --help prints */
 void cli_help(const struct cli_command *const *commands, size_t n_commands);
@@ -124,6 +137,12 @@ int cli_wait_client(struct cli *cli, int other_fd, int64_t deadline_ms);
 int64_t cli_now_ms(void);
 int64_t cli_deadline(const struct cli *cli);
 
+/* cli_hold_signals() - from now on SIGINT, SIGTERM and SIGHUP are for cli_hold(). Return: they. */
+sigset_t cli_hold_signals(void);
+
+/* cli_hold() - stay until one of @signals, or until the broker is gone; @name: for errors */
+int cli_hold(struct cli *cli, const char *name, const sigset_t *signals);
+
 /* ---- Errors: told on stderr, as text or JSON; each returns the exit status ---- */
 
 /* cli_usage() - the command line is wrong */
@@ -138,10 +157,19 @@ __attribute__((format(printf, 4, 5))) int cli_fail(struct cli *cli, int code, co
 int cli_fail_bounds(struct cli *cli, const char *name, uint64_t offset, uint64_t length,
 		    uint64_t size);
 
+/* cli_fail_conflict() - it was not to be had in time; @status: to exit with */
+__attribute__((format(printf, 4, 5))) int cli_fail_conflict(struct cli *cli, int status,
+							    const char *name, const char *format,
+							    ...);
+
+/* cli_warn() - something that is no failure; @code: the SHMB_E... that is meant */
+__attribute__((format(printf, 4, 5))) void cli_warn(const struct cli *cli, int code,
+						    const char *name, const char *format, ...);
+
 /* cli_fail_errno() - a system call failed on @what */
 int cli_fail_errno(struct cli *cli, const char *what, int error);
 
-/* cli_fail_execute() - the command of `run` could not be executed */
+/* cli_fail_execute() - the command that was to be run could not be executed */
 int cli_fail_execute(struct cli *cli, const char *command, int error);
 
 /* cli_fail_connect() - shmb_client_connect() returned @code */

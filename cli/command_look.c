@@ -100,15 +100,12 @@ static int ls_each(const struct shmb_region_info *info, void *userdata)
 	struct ls_walk *walk = userdata;
 	struct json json;
 
-	if (walk->cli->json) {
+	if (walk->values->quiet) {
+		info_print_name(walk->cli->json, info->name);
+	} else if (walk->cli->json) {
 		json = json_begin(stdout);
-		if (walk->values->quiet)
-			json_string(&json, "name", info->name);
-		else
-			info_json(&json, info);
+		info_json(&json, info);
 		json_end(&json);
-	} else if (walk->values->quiet) {
-		puts(info->name);
 	} else {
 		add_row(walk, info);
 		return walk->table.no_memory ? SHMB_ENOMEM : 0;

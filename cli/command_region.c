@@ -5,16 +5,12 @@
 
 #include "cli.h"
 
-#include <errno.h>
 #include <grp.h>
 #include <inttypes.h>
 #include <pwd.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
 #include "info.h"
 #include "size.h"
@@ -54,26 +50,16 @@ static const struct cli_option create_options[] = {
 static int parse_lifetime(struct cli *cli, const struct create_values *values,
 			  enum shmb_lifetime *ret_lifetime)
 {
-	static const enum shmb_lifetime lifetimes[] = { SHMB_ATTACHED, SHMB_SESSION,
-							SHMB_PERSISTENT };
+	int status;
 
-	if (values->lifetime == NULL) {
-		*ret_lifetime = values->hold ? SHMB_ATTACHED : SHMB_PERSISTENT;
-		return CLI_OK;
-	}
-	for (size_t i = 0; i < sizeof(lifetimes) / sizeof(lifetimes[0]); i++) {
-		if (strcmp(values->lifetime, info_lifetime(lifetimes[i])) != 0)
-			continue;
-		if (lifetimes[i] != SHMB_PERSISTENT && !values->hold)
-			return cli_usage(cli,
-					 "with --lifetime=%s the region would go with this "
-					 "command: add --hold",
-					 values->lifetime);
-		*ret_lifetime = lifetimes[i];
-		return CLI_OK;
-	}
-	return cli_usage(cli, "--lifetime: '%s' is none of persistent, session, attached",
-			 values->lifetime);
+	*ret_lifetime = values->hold ? SHMB_ATTACHED : SHMB_PERSISTENT;
+	status = cli_parse_lifetime(cli, values->lifetime, ret_lifetime);
+	if (status == CLI_OK && *ret_lifetime != SHMB_PERSISTENT && !values->hold)
+		return cli_usage(cli,
+				 "with --lifetime=%s the region would go with this command: add "
+				 "--hold",
+				 values->lifetime);
+	return status;
 }
 
 static int parse_create(struct cli *cli, const struct create_values *values, const char *size_text,
@@ -83,8 +69,8 @@ static int parse_create(struct cli *cli, const struct create_values *values, con
 		return cli_usage(cli, "'%s' is no size", size_text);
 	if (values->or_open && values->exclusive)
 		return cli_usage(cli, "--or-open and --exclusive exclude each other");
-	if (values->mode != NULL && !mode_parse(values->mode, options->mode, &options->mode))
-		return cli_usage(cli, "--mode: '%s' is no mode", values->mode);
+	if (cli_parse_mode(cli, values->mode, &options->mode) != CLI_OK)
+		return CLI_USAGE;
 	if (values->backing == NULL)
 		options->backing = SHMB_BACKING_DEFAULT;
 	else if (strcmp(values->backing, "shm") == 0)
@@ -119,21 +105,6 @@ static int print_created(struct cli *cli, struct shmb_region *region, bool opene
 	return CLI_OK;
 }
 
-/* Stays until one of @signals, which are blocked, or until the broker is gone. */
-static int hold(struct cli *cli, const char *name, const sigset_t *signals)
-{
-	int fd = signalfd(-1, signals, SFD_CLOEXEC);
-	int result;
-
-	if (fd < 0)
-		return cli_fail_errno(cli, "signalfd", errno);
-	do
-		result = cli_wait_client(cli, fd, -1);
-	while (result == 1);
-	close(fd);
-	return result < 0 ? cli_fail_client(cli, name, result) : CLI_OK;
-}
-
 static int create_run(struct cli *cli, const void *parsed, int argc, char **argv)
 {
 	const struct create_values *values = parsed;
@@ -146,12 +117,8 @@ static int create_run(struct cli *cli, const void *parsed, int argc, char **argv
 	status = parse_create(cli, values, argv[1], &options, &size);
 	if (status != CLI_OK)
 		return status;
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGHUP);
 	if (values->hold) /* before "holding" is printed: it invites a signal */
-		sigprocmask(SIG_BLOCK, &signals, NULL);
+		signals = cli_hold_signals();
 	status = cli_connect(cli);
 	if (status != CLI_OK)
 		return status;
@@ -164,7 +131,7 @@ static int create_run(struct cli *cli, const void *parsed, int argc, char **argv
 	status = print_created(cli, region, values->or_open && result == 0, values->hold);
 	if (status == CLI_OK && values->hold) {
 		fflush(stdout);
-		status = hold(cli, argv[0], &signals);
+		status = cli_hold(cli, argv[0], &signals);
 	}
 	shmb_region_free(region);
 	return status;
@@ -226,12 +193,23 @@ struct rm_values {
 
 static const struct cli_option rm_options[] = {
 	{ 'f', "force", CLI_FLAG, offsetof(struct rm_values, force), NULL,
-	  "no error if there is no such region" },
+	  "no error if there is nothing of that name" },
 };
+
+static int remove_any(struct shmb_client *client, const char *name)
+{
+	int result = shmb_region_remove(client, name);
+
+	if (result == SHMB_EKIND)
+		result = shmb_lock_remove(client, name);
+	if (result == SHMB_EKIND)
+		result = shmb_semaphore_remove(client, name);
+	return result;
+}
 
 static int rm_one(struct cli *cli, const struct rm_values *values, const char *name)
 {
-	int result = shmb_region_remove(cli->client, name);
+	int result = remove_any(cli->client, name);
 	struct json json;
 
 	if (result < 0 && !(result == SHMB_ENOENT && values->force))
@@ -259,7 +237,8 @@ static int rm_run(struct cli *cli, const void *values, int argc, char **argv)
 const struct cli_command command_rm = {
 	.name = "rm",
 	.synopsis = "[-f] NAME...",
-	.summary = "Take the names of regions away; programs that are attached keep the memory.",
+	.summary = "Take names of regions, locks and semaphores away; programs that are attached "
+		   "keep what they have.",
 	.options = rm_options,
 	.n_options = sizeof(rm_options) / sizeof(rm_options[0]),
 	.values_size = sizeof(struct rm_values),

@@ -81,10 +81,14 @@ static int tell(const struct cli *cli, const struct failure *failure)
 	return failure->status;
 }
 
-/* `run` has statuses of its own, since the others are its command's. */
+/* What runs a command has one status of its own, since the others are the command's. */
 static int status_of(const struct cli *cli, int status)
 {
-	return cli->command == &command_run ? CLI_RUN_FAILED : status;
+	bool runs_command = cli->runs_command;
+
+	if (cli->command != NULL && cli->command->runs_command)
+		runs_command = true;
+	return runs_command ? CLI_RUN_FAILED : status;
 }
 
 static int status_of_code(int code)
@@ -103,13 +107,61 @@ static int status_of_code(int code)
 
 /* ---- What can be done about it ---- */
 
-static const char *hint_for(const struct cli *cli, int code)
+static bool is_about_semaphores(const struct cli *cli)
 {
-	bool create = cli->command == &command_create;
+	return cli->command != NULL && strncmp(cli->command->name, "sem", 3) == 0;
+}
+
+/* Of locks and semaphores; what is said of regions does not hold for them. */
+static const char *hint_for_coordination(const struct cli *cli, int code)
+{
+	bool sem = is_about_semaphores(cli);
 
 	switch (code) {
 	case SHMB_ENOENT:
+		return sem ? "`shmbctl sem` lists the semaphores you may know of"
+			   : "`shmbctl locks` lists the locks you may know of";
+	case SHMB_EEXIST:
+		return "`shmbctl rm` removes it";
+	case SHMB_EACCES:
+		return sem ? "names below ~UID belong to that user; using a semaphore takes the "
+			     "lock right, `shmbctl --json sem` tells the mode"
+			   : "names below ~UID belong to that user; locking takes the lock or "
+			     "write right, and --recover for a region the write right";
+	case SHMB_EKIND:
+		return "`shmbctl ls`, `shmbctl locks` and `shmbctl sem` tell what it is";
+	case SHMB_EOVERFLOW:
+		return "`shmbctl sem` tells the maximum";
+	case SHMB_EDQUOT:
+		return "limits are set in shmbroker.conf(5)";
+	default:
+		return NULL;
+	}
+}
+
+static const char *hint_for(const struct cli *cli, int code)
+{
+	bool create = cli->command == &command_create;
+	const char *hint = NULL;
+
+	if (is_about_semaphores(cli) || cli->command == &command_lock ||
+	    cli->command == &command_locks)
+		hint = hint_for_coordination(cli, code);
+	if (hint != NULL)
+		return hint;
+	switch (code) {
+	case SHMB_ENOENT:
 		return "`shmbctl ls` lists the regions you may know of";
+	case SHMB_EKIND:
+		return "it is no region; `shmbctl locks` and `shmbctl sem` tell about the others";
+	case SHMB_ESLOTS:
+		return "as many use it already as it was made for";
+	case SHMB_EOWNERDEAD:
+		return "what it guards may be half done; when that has been put right: "
+		       "`shmbctl lock --recover NAME -- COMMAND`";
+	case SHMB_ENOTRECOVERABLE:
+		return "somebody unlocked it without putting things right; `shmbctl lock --reset` "
+		       "gives it another chance";
 	case SHMB_EEXIST:
 		return create ? "--or-open takes the region that is there; `shmbctl rm` removes it"
 			      : NULL;
@@ -210,6 +262,44 @@ int cli_fail(struct cli *cli, int code, const char *name, const char *format, ..
 	return tell(cli, &failure);
 }
 
+int cli_fail_conflict(struct cli *cli, int status, const char *name, const char *format, ...)
+{
+	char message[512];
+	const struct failure failure = {
+		.status = status,
+		.error = shmb_error_name(SHMB_ETIMEDOUT),
+		.name = name,
+		.message = message,
+	};
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(message, sizeof(message), format, arguments);
+	va_end(arguments);
+	return tell(cli, &failure);
+}
+
+void cli_warn(const struct cli *cli, int code, const char *name, const char *format, ...)
+{
+	char message[512];
+	struct json json;
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(message, sizeof(message), format, arguments);
+	va_end(arguments);
+	if (!cli->json) {
+		fprintf(stderr, "shmbctl: %s: %s: %s\n", cli->command->name, name, message);
+		return;
+	}
+	json = json_begin(stderr);
+	json_string(&json, "warning", shmb_error_name(code));
+	json_string(&json, "message", message);
+	json_string(&json, "command", cli->command->name);
+	json_string(&json, "name", name);
+	json_end(&json);
+}
+
 int cli_fail_errno(struct cli *cli, const char *what, int error)
 {
 	const struct failure failure = {
@@ -250,9 +340,9 @@ int cli_fail_connect(struct cli *cli, int code)
 		failure.error = shmb_error_name(SHMB_ECONNREFUSED);
 	snprintf(message, sizeof(message), "%s (address: %s)", sentence, address);
 	failure.hint = hint_for_connect(address, code);
-	failure.status = code == SHMB_ETIMEDOUT ? CLI_TIMED_OUT
-			 : code == SHMB_EINVAL  ? CLI_USAGE
-						: CLI_NO_BROKER;
+	failure.status = status_of(cli, code == SHMB_ETIMEDOUT ? CLI_TIMED_OUT
+					: code == SHMB_EINVAL  ? CLI_USAGE
+							       : CLI_NO_BROKER);
 	return tell(cli, &failure);
 }
 
@@ -260,7 +350,7 @@ static int fail_library(struct cli *cli, const char *name, int code, const struc
 {
 	char message[256];
 	struct failure failure = {
-		.status = status_of_code(code),
+		.status = status_of(cli, status_of_code(code)),
 		.error = shmb_error_name(code),
 		.name = name,
 		.message = shmb_strerror(code),

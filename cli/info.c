@@ -96,16 +96,34 @@ const char *info_time(uint64_t seconds, char buffer[TIME_TEXT])
 	return buffer;
 }
 
+void info_print_name(bool as_json, const char *name)
+{
+	struct json json;
+
+	if (!as_json) {
+		puts(name);
+		return;
+	}
+	json = json_begin(stdout);
+	json_string(&json, "name", name);
+	json_end(&json);
+}
+
+void info_mode_json(struct json *json, uint32_t mode)
+{
+	char text[8];
+
+	snprintf(text, sizeof(text), "%04o", (unsigned)(mode & 07777));
+	json_string(json, "mode", text);
+}
+
 void info_json(struct json *json, const struct shmb_region_info *info)
 {
-	char mode[8];
-
-	snprintf(mode, sizeof(mode), "%04o", (unsigned)(info->mode & 07777));
 	json_string(json, "name", info->name);
 	json_uint(json, "id", info->id);
 	json_uint(json, "size", info->size);
 	json_uint(json, "capacity", info->capacity);
-	json_string(json, "mode", mode);
+	info_mode_json(json, info->mode);
 	json_uint(json, "uid", info->uid);
 	json_uint(json, "gid", info->gid);
 	json_string(json, "backing", info_backing(info->backing));

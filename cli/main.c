@@ -14,20 +14,41 @@
 #include <unistd.h>
 
 static const struct cli_command *const commands[] = {
-	&command_create,  &command_resize, &command_rm,    &command_chmod,
-	&command_chown,   &command_ls,     &command_stat,  &command_stats,
-	&command_ping,    &command_read,   &command_write, &command_dump,
-	&command_publish, &command_wait,   &command_watch, &command_run,
+	&command_create,   &command_resize,   &command_rm,       &command_chmod,
+	&command_chown,    &command_ls,       &command_stat,     &command_stats,
+	&command_ping,     &command_read,     &command_write,    &command_dump,
+	&command_publish,  &command_wait,     &command_watch,    &command_run,
+	&command_locks,    &command_lock,     &command_sem,      &command_sem_create,
+	&command_sem_wait, &command_sem_take, &command_sem_post, &command_sem_value,
 };
 
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
-static const struct cli_command *find_command(const char *name)
+static const struct cli_command *find_name(const char *name)
 {
 	for (size_t i = 0; i < N_COMMANDS; i++)
 		if (strcmp(commands[i]->name, name) == 0)
 			return commands[i];
 	return NULL;
+}
+
+/* The command that the first word names, or the first two. *@ret_last: the last word of it. */
+static const struct cli_command *find_command(int argc, char **argv, int *ret_last)
+{
+	const struct cli_command *command = NULL;
+	char name[32];
+	int length;
+
+	*ret_last = 1;
+	if (argc > 1) {
+		length = snprintf(name, sizeof(name), "%s %s", argv[0], argv[1]);
+		if (length < (int)sizeof(name))
+			command = find_name(name);
+	}
+	if (command != NULL)
+		return command;
+	*ret_last = 0;
+	return find_name(argv[0]);
 }
 
 /* A descriptor below 3 that is closed would be taken by the first socket, and error messages would
@@ -110,12 +131,13 @@ static int run_command(struct cli *cli, int argc, char **argv)
 static int run_help(struct cli *cli, int argc, char **argv)
 {
 	const struct cli_command *command;
+	int last;
 
 	if (argc < 2) {
 		cli_help(commands, N_COMMANDS);
 		return CLI_OK;
 	}
-	command = find_command(argv[1]);
+	command = find_command(argc - 1, argv + 1, &last);
 	if (command == NULL)
 		return cli_usage(cli, "there is no command '%s'", argv[1]);
 	cli_command_help(command);
@@ -124,7 +146,7 @@ static int run_help(struct cli *cli, int argc, char **argv)
 
 static int run(struct cli *cli, int argc, char **argv)
 {
-	int first, status;
+	int first, last, status;
 
 	status = cli_parse(cli, NULL, argc, argv, NULL, &first);
 	if (status != CLI_OK)
@@ -139,10 +161,10 @@ static int run(struct cli *cli, int argc, char **argv)
 		return cli_usage(cli, "a command is missing");
 	if (argc == 0 || strcmp(argv[0], "help") == 0)
 		return run_help(cli, argc, argv);
-	cli->command = find_command(argv[0]);
+	cli->command = find_command(argc, argv, &last);
 	if (cli->command == NULL)
 		return cli_usage(cli, "there is no command '%s'", argv[0]);
-	return run_command(cli, argc, argv);
+	return run_command(cli, argc - last, argv + last);
 }
 
 int main(int argc, char **argv)

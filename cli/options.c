@@ -7,12 +7,14 @@
 #include "cli.h"
 
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "info.h"
 #include "size.h"
 
-enum { OPTIONS_MAX = 32, HELP_COLUMN = 32, HELP_WIDTH = 100 };
+enum { OPTIONS_MAX = 32, HELP_COLUMN = 32, COMMAND_COLUMN = 14, HELP_WIDTH = 100 };
 
 static const struct cli_option global_options[] = {
 	{ 'a', "address", CLI_TEXT, offsetof(struct cli, address), "ADDRESS",
@@ -20,9 +22,9 @@ static const struct cli_option global_options[] = {
 	{ 0, "json", CLI_FLAG, offsetof(struct cli, json), NULL,
 	  "one JSON object for each result and error" },
 	{ 't', "timeout", CLI_SECONDS, offsetof(struct cli, timeout), "SECONDS",
-	  "how long to wait for each answer of the broker (default 5); for wait and watch: for "
-	  "what "
-	  "they wait for (default: for ever); for run: for the broker's start (default 30)" },
+	  "how long to wait for each answer of the broker (default 5); for wait, watch, lock, sem "
+	  "wait and sem take: for what they wait for (default: for ever); for run: for the "
+	  "broker's start (default 30)" },
 	{ 'h', "help", CLI_FLAG, offsetof(struct cli, help), NULL, "print this and exit" },
 	{ 'V', "version", CLI_FLAG, offsetof(struct cli, version), NULL,
 	  "print the version and exit" },
@@ -132,14 +134,29 @@ static int bad_option(struct cli *cli, const struct merged *merged, int result, 
 	return cli_usage(cli, "unknown or ambiguous option %s", word);
 }
 
+/* Puts operands that were passed by back in front of the rest of the line, whose options have been
+ * dealt with. Return: where it begins now. */
+static int put_back(char **argv, char *const *passed, int n)
+{
+	int first = optind;
+
+	while (n > 0)
+		argv[--first] = passed[--n];
+	return first;
+}
+
+enum { PASSED_MAX = 2, AN_OPERAND = 1 /* what getopt_long() returns for one after a '-' */ };
+
 int cli_parse(struct cli *cli, const struct cli_command *command, int argc, char **argv,
 	      void *values, int *ret_operands)
 {
 	struct merged merged = { 0 };
-	int result;
+	int stop = command != NULL ? command->stop_at_operand : 1;
+	char *passed[PASSED_MAX];
+	int result, n_passed = 0;
 
-	if (command == NULL || command->stop_at_operand)
-		merged.letters[merged.n_letters++] = '+';
+	if (stop > 0)
+		merged.letters[merged.n_letters++] = stop == 1 ? '+' : '-';
 	merged.letters[merged.n_letters++] = ':';
 	merge(&merged, global_options, N_GLOBAL, cli);
 	if (command != NULL)
@@ -149,6 +166,14 @@ int cli_parse(struct cli *cli, const struct cli_command *command, int argc, char
 	while ((result = getopt_long(argc, argv, merged.letters, merged.longs, NULL)) != -1) {
 		int index, status;
 
+		if (result == AN_OPERAND && n_passed + 1 == stop) {
+			optind--;
+			break;
+		}
+		if (result == AN_OPERAND) {
+			passed[n_passed++] = optarg;
+			continue;
+		}
 		if (result == '?' || result == ':')
 			return bad_option(cli, &merged, result, argv);
 		index = find_index(&merged, result);
@@ -156,7 +181,43 @@ int cli_parse(struct cli *cli, const struct cli_command *command, int argc, char
 		if (status != CLI_OK)
 			return status;
 	}
-	*ret_operands = optind;
+	*ret_operands = put_back(argv, passed, n_passed);
+	return CLI_OK;
+}
+
+/* ---- What several commands take ---- */
+
+int cli_parse_lifetime(struct cli *cli, const char *text, enum shmb_lifetime *ret_lifetime)
+{
+	static const enum shmb_lifetime lifetimes[] = { SHMB_ATTACHED, SHMB_SESSION,
+							SHMB_PERSISTENT };
+
+	if (text == NULL)
+		return CLI_OK;
+	for (size_t i = 0; i < sizeof(lifetimes) / sizeof(lifetimes[0]); i++) {
+		if (strcmp(text, info_lifetime(lifetimes[i])) != 0)
+			continue;
+		*ret_lifetime = lifetimes[i];
+		return CLI_OK;
+	}
+	return cli_usage(cli, "--lifetime: '%s' is none of persistent, session, attached", text);
+}
+
+int cli_parse_mode(struct cli *cli, const char *text, uint32_t *ret_mode)
+{
+	if (text != NULL && !mode_parse(text, *ret_mode, ret_mode))
+		return cli_usage(cli, "--mode: '%s' is no mode", text);
+	return CLI_OK;
+}
+
+int cli_parse_range(struct cli *cli, const char *option, const struct cli_number *number,
+		    uint32_t min, uint32_t max, uint32_t *ret_value)
+{
+	if (!number->given)
+		return CLI_OK;
+	if (number->value < min || number->value > max)
+		return cli_usage(cli, "--%s is %" PRIu32 " to %" PRIu32, option, min, max);
+	*ret_value = (uint32_t)number->value;
 	return CLI_OK;
 }
 
@@ -231,21 +292,21 @@ static void print_option_names(const struct cli_command *command)
 	}
 	if (length == 0)
 		return;
-	printf("%12s", "");
-	print_wrapped(names, 12);
+	printf("%*s", COMMAND_COLUMN, "");
+	print_wrapped(names, COMMAND_COLUMN);
 }
 
 void cli_help(const struct cli_command *const *commands, size_t n_commands)
 {
 	printf("Usage: shmbctl [OPTION...] COMMAND [OPTION...] [ARGUMENT...]\n\n"
-	       "Look at, make, fill and share memory regions of shmbrokerd.\n\nCommands:\n");
+	       "Look at, make, fill, share and lock memory regions of shmbrokerd.\n\nCommands:\n");
 	for (size_t i = 0; i < n_commands; i++) {
-		printf("  %-10s", commands[i]->name);
-		print_wrapped(commands[i]->summary, 12);
+		printf("  %-*s", COMMAND_COLUMN - 2, commands[i]->name);
+		print_wrapped(commands[i]->summary, COMMAND_COLUMN);
 		print_option_names(commands[i]);
 	}
-	printf("  %-10s", "help");
-	print_wrapped("Tell about a command: shmbctl help COMMAND.", 12);
+	printf("  %-*s", COMMAND_COLUMN - 2, "help");
+	print_wrapped("Tell about a command: shmbctl help COMMAND.", COMMAND_COLUMN);
 	printf("\nOptions, before or after the command:\n");
 	print_options(global_options, N_GLOBAL);
 	printf("\nMore in shmbctl(1).\n");

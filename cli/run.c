@@ -36,8 +36,8 @@ struct run {
 	struct run_broker broker;
 	int lifeline; /* writing end: while it is open, the broker lives */
 	int report;   /* reading end: a byte when the broker is ready */
-	int signals;  /* signalfd */
-	pid_t keeper, command;
+	pid_t keeper;
+	struct child command;
 };
 
 /* ---- The command line ---- */
@@ -63,33 +63,6 @@ static int check_broker_options(struct cli *cli, const struct cli_list *options)
 						 ours[j]);
 	}
 	return CLI_OK;
-}
-
-/* ---- Signals ---- */
-
-static const int forwarded[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2 };
-
-enum { N_FORWARDED = sizeof(forwarded) / sizeof(forwarded[0]) };
-
-static int take_signals(struct run *run)
-{
-	sigset_t signals;
-
-	/* ignored, children would vanish without a status */
-	signal(SIGCHLD, SIG_DFL);
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGCHLD);
-	for (int i = 0; i < N_FORWARDED; i++)
-		sigaddset(&signals, forwarded[i]);
-	if (sigprocmask(SIG_BLOCK, &signals, &run->broker.signals) == 0)
-		run->signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-	return run->signals < 0 ? cli_fail_errno(run->cli, "signalfd", errno) : CLI_OK;
-}
-
-/* Return: whether there was a signal. */
-static bool next_signal(const struct run *run, struct signalfd_siginfo *ret_info)
-{
-	return read(run->signals, ret_info, sizeof(*ret_info)) == (ssize_t)sizeof(*ret_info);
 }
 
 /* ---- The keeper and its broker ---- */
@@ -145,7 +118,7 @@ static int start_keeper(struct run *run)
 static int wait_until_ready(const struct run *run)
 {
 	struct pollfd fds[] = { { .fd = run->report, .events = POLLIN },
-				{ .fd = run->signals, .events = POLLIN } };
+				{ .fd = run->command.signals, .events = POLLIN } };
 	struct signalfd_siginfo info;
 	char byte;
 
@@ -154,7 +127,7 @@ static int wait_until_ready(const struct run *run)
 			return cli_fail_errno(run->cli, "poll", errno);
 		if (fds[0].revents != 0)
 			return read(run->report, &byte, 1) == 1 ? CLI_OK : CLI_RUN_FAILED;
-		while (next_signal(run, &info))
+		while (child_next_signal(&run->command, &info))
 			if (info.ssi_signo != SIGCHLD)
 				return 128 + (int)info.ssi_signo;
 	}
@@ -164,16 +137,16 @@ static int wait_until_ready(const struct run *run)
  * waiting, not the keeper's work. */
 static void finish(struct run *run)
 {
-	struct pollfd fd = { .fd = run->signals, .events = POLLIN };
+	struct pollfd fd = { .fd = run->command.signals, .events = POLLIN };
 	struct signalfd_siginfo info;
 
 	close(run->lifeline);
-	while (next_signal(run, &info)) {
+	while (child_next_signal(&run->command, &info)) {
 		/* what came with the command's end, such as the ^C that ended it, is old news */
 	}
 	while (waitpid(run->keeper, NULL, WNOHANG) == 0) {
 		poll(&fd, 1, -1);
-		while (next_signal(run, &info))
+		while (child_next_signal(&run->command, &info))
 			if (info.ssi_signo != SIGCHLD)
 				return;
 	}
@@ -184,64 +157,16 @@ static void finish(struct run *run)
 
 /* ---- The command ---- */
 
-__attribute__((noreturn)) static void become_command(const struct run *run, int exec_fd,
-						     char **argv)
+static int run_command(struct run *run, char **argv)
 {
 	char address[sizeof(run->home.path)];
-	int error;
-
-	run_home_path(&run->home, "broker.sock", address);
-	if (setenv("SHMB_ADDRESS", address, 1) == 0) {
-		sigprocmask(SIG_SETMASK, &run->broker.signals, NULL);
-		execvp(argv[0], argv);
-	}
-	error = errno;
-	(void)!write(exec_fd, &error, sizeof(error));
-	_exit(CLI_CANNOT_EXECUTE);
-}
-
-static int start_command(struct run *run, char **argv)
-{
-	int fds[2], error;
-
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return cli_fail_errno(run->cli, "pipe", errno);
-	run->command = fork();
-	if (run->command == 0)
-		become_command(run, fds[1], argv);
-	error = errno;
-	close(fds[1]);
-	if (run->command < 0) {
-		close(fds[0]);
-		return cli_fail_errno(run->cli, "fork", error);
-	}
-	error = run_exec_result(fds[0]);
-	if (error == 0)
-		return CLI_OK;
-	waitpid(run->command, NULL, 0);
-	return cli_fail_execute(run->cli, argv[0], error);
-}
-
-/* What the terminal sends goes to the whole foreground group, the command included. */
-static void pass_on(const struct run *run, const struct signalfd_siginfo *info)
-{
-	if (info->ssi_code != SI_KERNEL)
-		kill(run->command, (int)info->ssi_signo);
-}
-
-static int wait_for_command(const struct run *run)
-{
-	struct pollfd fd = { .fd = run->signals, .events = POLLIN };
-	struct signalfd_siginfo info;
 	int status;
 
-	while (waitpid(run->command, &status, WNOHANG) == 0) {
-		poll(&fd, 1, -1);
-		while (next_signal(run, &info))
-			if (info.ssi_signo != SIGCHLD)
-				pass_on(run, &info);
-	}
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+	run_home_path(&run->home, "broker.sock", address);
+	if (setenv("SHMB_ADDRESS", address, 1) < 0)
+		return cli_fail_errno(run->cli, "setenv", errno);
+	status = child_start(run->cli, &run->command, argv);
+	return status == CLI_OK ? child_exit_status(child_wait(&run->command)) : status;
 }
 
 /* ---- All of it ---- */
@@ -249,7 +174,7 @@ static int wait_for_command(const struct run *run)
 static int run_run(struct cli *cli, const void *parsed, int argc, char **argv)
 {
 	const struct run_values *values = parsed;
-	struct run run = { .cli = cli, .signals = -1 };
+	struct run run = { .cli = cli };
 	int status;
 
 	run.broker.log_level = values->log_level != NULL ? values->log_level : "warning";
@@ -258,16 +183,15 @@ static int run_run(struct cli *cli, const void *parsed, int argc, char **argv)
 	if (status == CLI_OK)
 		status = run_broker_find(cli, &run.broker);
 	if (status == CLI_OK)
-		status = take_signals(&run);
+		status = child_take_signals(cli, &run.command);
+	run.broker.signals = run.command.mask;
 	if (status == CLI_OK)
 		status = start_keeper(&run);
 	if (status != CLI_OK)
 		return status;
 	status = wait_until_ready(&run);
 	if (status == CLI_OK)
-		status = start_command(&run, argv);
-	if (status == CLI_OK)
-		status = wait_for_command(&run);
+		status = run_command(&run, argv);
 	finish(&run);
 	return status;
 }
@@ -281,6 +205,7 @@ const struct cli_command command_run = {
 	.values_size = sizeof(struct run_values),
 	.min_operands = 1,
 	.max_operands = -1,
-	.stop_at_operand = true,
+	.stop_at_operand = 1,
+	.runs_command = true,
 	.run = run_run,
 };

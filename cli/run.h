@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/un.h>
 
+#include "child.h"
 #include "cli.h"
 
 /* ---- The directory: run_home.c ---- */
@@ -61,10 +62,6 @@ int run_broker_find(struct cli *cli, struct run_broker *broker);
  */
 pid_t run_broker_start(const struct run_broker *broker, const struct run_home *home, int listener,
 		       int lifeline, bool notify);
-
-/* run_exec_result() - read from the pipe whether an exec succeeded, and close it. Return: 0, or the
- * errno of the exec. */
-int run_exec_result(int fd);
 
 /* ---- The keeper: run_keeper.c ---- */
 

@@ -152,18 +152,6 @@ static void become_broker(const struct run_broker *broker, const struct run_home
 	execv(broker->path, argv);
 }
 
-int run_exec_result(int fd)
-{
-	int error = 0;
-	ssize_t n;
-
-	do
-		n = read(fd, &error, sizeof(error));
-	while (n < 0 && errno == EINTR);
-	close(fd);
-	return n == (ssize_t)sizeof(error) ? error : 0;
-}
-
 pid_t run_broker_start(const struct run_broker *broker, const struct run_home *home, int listener,
 		       int lifeline, bool notify)
 {
@@ -184,7 +172,7 @@ pid_t run_broker_start(const struct run_broker *broker, const struct run_home *h
 	if (pid < 0)
 		close(fds[0]);
 	else
-		error = run_exec_result(fds[0]);
+		error = child_exec_result(fds[0]);
 	if (pid > 0 && error != 0) {
 		waitpid(pid, NULL, 0); /* it is at its end */
 		pid = -1;

@@ -1,12 +1,15 @@
 # bash completion for shmbctl(1)                                            -*- shell-script -*-
 
-# Names of regions that begin with $cur, from the broker that the line names. Never waits long.
+# Names that begin with $cur, from the broker that the line names, as these commands list them: ls, locks, sem. Never waits
+# long.
 _shmbctl_names() {
-	local name IFS=$'\n' prefix=${cur#\\}
+	local list name IFS=$'\n' prefix=${cur#\\}
 	COMPREPLY=()
-	for name in $("${COMP_WORDS[0]}" "${address[@]}" --timeout=1 ls -q -- "$prefix" 2>/dev/null); do
-		[[ $name == "~"* ]] && name=\\$name # or the shell takes ~1000 for a home directory
-		COMPREPLY+=("$name")
+	for list in "$@"; do
+		for name in $("${COMP_WORDS[0]}" "${address[@]}" --timeout=1 "$list" -q -- "$prefix" 2>/dev/null); do
+			[[ $name == "~"* ]] && name=\\$name # or the shell takes ~1000 for a home directory
+			[[ $IFS${COMPREPLY[*]}$IFS == *"$IFS$name$IFS"* ]] || COMPREPLY+=("$name")
+		done
 	done
 }
 
@@ -32,7 +35,8 @@ _shmbctl_words() {
 
 _shmbctl() {
 	local cur prev words cword split
-	local commands="create resize rm chmod chown ls stat stats ping read write dump publish wait watch run help"
+	local commands="create resize rm chmod chown ls stat stats ping read write dump publish wait watch run locks lock sem help"
+	local semaphores="create wait take post value"
 	local globals="--address= --json --timeout= --help --version"
 	local command="" options="" operand=0 i
 	local -a address=()
@@ -53,9 +57,10 @@ _shmbctl() {
 			;;
 		-t | --timeout) ((i++)) ;;
 		-c | --capacity | --count | -m | --mode | -b | --backing | -l | --lifetime | -s | --offset | -n | --length | \
-			-e | --types | --seen | -L | --log-level | --broker-option)
+			-e | --types | --seen | -L | --log-level | --broker-option | -w | --wait | -E | --conflict-exit-code | --slots | \
+			-i | --initial | -M | --max)
 			case $command.${words[i]} in
-			ls.-l) ;;
+			ls.-l | lock.-[sn] | "sem create.-c" | "sem wait.-n" | "sem take.-n") ;;
 			*) ((i++)) ;;
 			esac
 			;;
@@ -63,10 +68,14 @@ _shmbctl() {
 			[[ $command == run ]] && ((i++))
 			;;
 		--)
-			[[ $command == run ]] && {
-				_shmbctl_run $((i + 1))
-				return
-			}
+			if [[ $command == run ]] || ((operand > 0)); then
+				case $command in
+				run | lock | "sem wait" | "sem take")
+					_shmbctl_run $((i + 1))
+					return
+					;;
+				esac
+			fi
 			;;
 		-*) ;;
 		*)
@@ -75,6 +84,11 @@ _shmbctl() {
 			elif [[ $command == run ]]; then
 				_shmbctl_run "$i"
 				return
+			elif ((operand == 1)) && [[ $command == lock || $command == "sem wait" || $command == "sem take" ]]; then
+				_shmbctl_run "$i"
+				return
+			elif [[ $command == sem && " $semaphores " == *" ${words[i]} "* ]] && ((operand == 0)); then
+				command="sem ${words[i]}"
 			else
 				((operand++))
 			fi
@@ -93,7 +107,12 @@ _shmbctl() {
 		[[ $command == create ]] && COMPREPLY=($(compgen -W "shm memfd" -- "$cur")) && return
 		;;
 	-l | --lifetime)
-		[[ $command == create ]] && COMPREPLY=($(compgen -W "persistent session attached" -- "$cur")) && return
+		case $command in
+		create | lock | "sem create")
+			COMPREPLY=($(compgen -W "persistent session attached" -- "$cur"))
+			return
+			;;
+		esac
 		;;
 	-L | --log-level)
 		COMPREPLY=($(compgen -W "error warning notice info debug" -- "$cur"))
@@ -126,6 +145,14 @@ _shmbctl() {
 	wait) options="--seen=" ;;
 	watch) options="--types= --count= --seen=" ;;
 	run) options="--log-level= --broker-option=" ;;
+	locks) options="--holders --quiet" ;;
+	lock)
+		options="--shared --exclusive --nonblock --wait= --conflict-exit-code= --recover --reset --lifetime= --mode= --slots=
+			--create"
+		;;
+	sem) options="--holders --quiet" ;;
+	"sem create") options="--counting --owned --initial= --max= --mode= --lifetime= --hold" ;;
+	"sem wait" | "sem take") options="--nonblock --conflict-exit-code=" ;;
 	esac
 
 	if [[ $cur == -* ]]; then
@@ -137,17 +164,41 @@ _shmbctl() {
 	case $command in
 	"" | help)
 		((operand == 0)) && COMPREPLY=($(compgen -W "$commands" -- "$cur"))
+		[[ $command == help && $prev == sem ]] && COMPREPLY=($(compgen -W "$semaphores" -- "$cur"))
 		;;
 	ls | read | write | dump | publish | wait | resize)
-		((operand == 0)) && _shmbctl_names
+		((operand == 0)) && _shmbctl_names ls
 		;;
-	stat | rm | watch) _shmbctl_names ;;
+	stat | watch) _shmbctl_names ls ;;
+	rm) _shmbctl_names ls locks sem ;;
+	locks)
+		((operand == 0)) && _shmbctl_names locks
+		;;
+	lock | "sem wait" | "sem take")
+		if ((operand > 0)); then
+			COMPREPLY=($(compgen -c -- "$cur"))
+		elif [[ $command == lock ]]; then
+			_shmbctl_names ls locks
+		else
+			_shmbctl_names sem
+		fi
+		;;
+	sem)
+		if ((operand == 0)); then
+			_shmbctl_names sem
+			[[ -n $cur ]] || COMPREPLY=()
+			COMPREPLY+=($(compgen -W "$semaphores" -- "$cur"))
+		fi
+		;;
+	"sem post" | "sem value")
+		((operand == 0)) && _shmbctl_names sem
+		;;
 	chmod)
-		((operand > 0)) && _shmbctl_names
+		((operand > 0)) && _shmbctl_names ls
 		;;
 	chown)
 		if ((operand > 0)); then
-			_shmbctl_names
+			_shmbctl_names ls
 		else
 			COMPREPLY=($(compgen -u -- "$cur"))
 		fi
