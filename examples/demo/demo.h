@@ -9,12 +9,15 @@
  * region "demo/frames", and two receivers, which look at each frame in place. The driver gives
  * orders over a socket to each and gets one report for each order.
  *
- * demo/frames   header (struct demo_header), then DEMO_SLOTS frames; the publisher makes it
- * demo/ack1, 2  one counter: frames that the receiver is done with; the receiver makes it
+ * demo/frames    header (struct demo_header), then DEMO_SLOTS frames
+ * demo/free1, 2  counting semaphores: places that this receiver is done with
+ * demo/full1, 2  counting semaphores: frames that it has not looked at yet
  *
- * The publisher fills a slot only when both receivers are done with what was in it: that is all the
- * flow control there is. A receiver with read access alone cannot write demo/frames, so each has a
- * region of its own to acknowledge in.
+ * The publisher makes them all. It fills a place only when both receivers are done with what was in
+ * it: that is all the flow control there is.
+ *
+ * At last an accident: a process locks the region demo/accident, another waits for that lock, and
+ * the driver kills the first.
  *
  * Functions return 0 or a negative SHMB_E... (or -errno, which is the same where both exist).
  */
@@ -36,10 +39,12 @@ enum {
 	DEMO_DIGEST_BYTES = 32,
 };
 
-#define DEMO_FRAMES_NAME "demo/frames"
-#define DEMO_ACK_NAME    "demo/ack%d"
+#define DEMO_FRAMES_NAME   "demo/frames"
+#define DEMO_FREE_NAME     "demo/free%d"
+#define DEMO_FULL_NAME     "demo/full%d"
+#define DEMO_ACCIDENT_NAME "demo/accident"
 
-/* What lies in a slot; written before the frame is published, untouched until it is taken. */
+/* What lies in a slot; written before the frame is posted, untouched until it is taken. */
 struct demo_slot {
 	uint64_t number; /* of the frame, counted from 0 through all runs */
 	uint64_t length; /* bytes */
@@ -47,20 +52,14 @@ struct demo_slot {
 };
 
 struct demo_header {
-	_Atomic uint64_t published; /* frames so far, through all runs */
-	_Atomic uint64_t progress;  /* bytes passed on in this run; only for the driver's display */
+	_Atomic uint64_t progress; /* bytes passed on in this run; only for the driver's display */
 	struct demo_slot slots[DEMO_SLOTS];
-};
-
-struct demo_ack {
-	_Atomic uint64_t taken; /* frames that this receiver is done with */
 };
 
 /* ---- Orders and reports ---- */
 
 enum demo_task {
-	DEMO_MAKE, /* publisher: make demo/frames; receiver: open it and make demo/ack */
-	DEMO_MEET, /* publisher: open both demo/ack */
+	DEMO_MAKE, /* publisher: make the region and the semaphores; receiver: open them */
 	DEMO_MOVE, /* pass the file on, or receive it */
 	DEMO_QUIT,
 };
@@ -91,9 +90,10 @@ enum {
 
 struct publisher {
 	struct shmb_client *client;
-	struct shmb_region *frames, *acks[DEMO_RECEIVERS];
+	struct shmb_region *frames;
+	struct shmb_semaphore *free[DEMO_RECEIVERS], *full[DEMO_RECEIVERS];
 	struct demo_header *header;
-	const struct demo_ack *taken[DEMO_RECEIVERS];
+	uint64_t published; /* frames so far, through all runs */
 	int file;
 	uint64_t size;
 	void *buffer; /* for the way through sockets */
@@ -101,11 +101,12 @@ struct publisher {
 
 struct receiver {
 	struct shmb_client *client;
-	struct shmb_region *frames, *ack;
+	struct shmb_region *frames;
+	struct shmb_semaphore *free, *full;
 	const struct demo_header *header;
-	struct demo_ack *taken;
-	uint64_t size; /* of the file: sockets do not tell where it ends */
-	void *buffer;  /* for the way through sockets */
+	uint64_t taken; /* frames so far, through all runs */
+	uint64_t size;  /* of the file: sockets do not tell where it ends */
+	void *buffer;   /* for the way through sockets */
 	unsigned access;
 	int number; /* 1 or 2 */
 };
@@ -114,6 +115,21 @@ int publisher_do(struct publisher *publisher, const struct demo_order *order,
 		 struct demo_report *report);
 int receiver_do(struct receiver *receiver, const struct demo_order *order,
 		struct demo_report *report);
+
+/* ---- accident.c ---- */
+
+struct accidents {
+	int n;
+	double median, slowest; /* seconds from the kill until the next one held the lock */
+};
+
+/* accidents_happen() - have the lock's holder killed, again and again. On a lock that is held, and
+ * waited for, @show is called once. */
+int accidents_happen(struct shmb_client *client, void (*show)(void),
+		     struct accidents *ret_accidents);
+
+/* accident_role() - be the one that is killed, or the one that waits */
+int accident_role(const char *role);
 
 /* role_main() - be what `demo role ...` says. Return: the exit status. */
 int role_main(int argc, char **argv);

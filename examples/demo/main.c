@@ -49,16 +49,13 @@ static int order_and_collect(struct driver *driver, int index, enum demo_task ta
 	return r < 0 ? r : crew_collect(&driver->crew, NULL, NULL, reports);
 }
 
-/* The publisher makes the region, the receivers open it and make theirs, the publisher opens those.
- */
+/* The publisher makes region and semaphores, the receivers open them. */
 static int introduce(struct driver *driver)
 {
 	int r = order_and_collect(driver, CREW_PUBLISHER, DEMO_MAKE);
 
 	for (int i = CREW_RECEIVER; r >= 0 && i < CREW_SIZE; i++)
 		r = order_and_collect(driver, i, DEMO_MAKE);
-	if (r >= 0)
-		r = order_and_collect(driver, CREW_PUBLISHER, DEMO_MEET);
 	if (r >= 0)
 		r = shmb_region_open(driver->client, DEMO_FRAMES_NAME, SHMB_READ, NULL,
 				     &driver->frames);
@@ -149,6 +146,7 @@ static int measure(struct driver *driver, enum demo_check check, struct speeds *
 static int perform(struct driver *driver)
 {
 	struct demo_report reports[CREW_SIZE];
+	struct accidents accidents;
 	struct speeds speeds;
 	double seconds;
 	int r = introduce(driver);
@@ -167,8 +165,13 @@ static int perform(struct driver *driver)
 	for (int check = 0; r >= 0 && check < DEMO_CHECKS; check++)
 		r = measure(driver, (enum demo_check)check, &speeds);
 	clear_bar(&driver->bar);
+	if (r < 0)
+		return r;
+	show_speeds(&driver->file, &speeds, driver->n_runs);
+	show_accident_opening();
+	r = accidents_happen(driver->client, show_locks, &accidents);
 	if (r >= 0)
-		show_speeds(&driver->file, &speeds, driver->n_runs);
+		show_accidents(&accidents);
 	return r;
 }
 

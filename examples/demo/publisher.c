@@ -12,34 +12,35 @@
 
 #include "demo.h"
 
+static int make_semaphore(const struct publisher *publisher, const char *format, int receiver,
+			  uint32_t initial, struct shmb_semaphore **ret_semaphore)
+{
+	struct shmb_semaphore_options options = SHMB_SEMAPHORE_OPTIONS_INIT;
+	char name[32];
+
+	options.initial = initial;
+	options.maximum = DEMO_SLOTS;
+	(void)snprintf(name, sizeof(name), format, receiver);
+	return shmb_semaphore_create(publisher->client, name, &options, ret_semaphore);
+}
+
 static int make(struct publisher *publisher)
 {
-	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
-	int r;
+	int r = shmb_region_create(publisher->client, DEMO_FRAMES_NAME, DEMO_REGION_BYTES, NULL,
+				   &publisher->frames);
 
-	options.mode = 0700;
-	r = shmb_region_create(publisher->client, DEMO_FRAMES_NAME, DEMO_REGION_BYTES, &options,
-			       &publisher->frames);
+	for (int i = 0; r >= 0 && i < DEMO_RECEIVERS; i++) {
+		r = make_semaphore(publisher, DEMO_FREE_NAME, i + 1, DEMO_SLOTS,
+				   &publisher->free[i]);
+		if (r >= 0)
+			r = make_semaphore(publisher, DEMO_FULL_NAME, i + 1, 0,
+					   &publisher->full[i]);
+	}
 	if (r < 0)
 		return r;
 	publisher->header = shmb_region_data(publisher->frames);
 	publisher->buffer = malloc(DEMO_FRAME_BYTES);
 	return publisher->buffer ? 0 : SHMB_ENOMEM;
-}
-
-static int meet(struct publisher *publisher)
-{
-	for (int i = 0; i < DEMO_RECEIVERS; i++) {
-		char name[32];
-		int r;
-
-		(void)snprintf(name, sizeof(name), DEMO_ACK_NAME, i + 1);
-		r = shmb_region_open(publisher->client, name, SHMB_READ, NULL, &publisher->acks[i]);
-		if (r < 0)
-			return r;
-		publisher->taken[i] = shmb_region_data(publisher->acks[i]);
-	}
-	return 0;
 }
 
 static int read_file(const struct publisher *publisher, uint64_t offset, void *data, size_t length)
@@ -69,33 +70,23 @@ static size_t frame_length(const struct publisher *publisher, uint64_t offset)
 
 /* ---- Through shared memory ---- */
 
-/* Back-pressure: waits until every receiver is done with the slot's former frame. */
-static int wait_for_slot(const struct publisher *publisher, uint64_t number)
+/* Back-pressure: waits until every receiver is done with a place, which is the oldest one. */
+static int wait_for_slot(const struct publisher *publisher)
 {
-	for (int i = 0; i < DEMO_RECEIVERS; i++) {
-		for (;;) {
-			uint64_t seen = shmb_region_sequence(publisher->acks[i]);
-			uint64_t taken = atomic_load_explicit(&publisher->taken[i]->taken,
-							      memory_order_acquire);
-			int r;
+	int r = 0;
 
-			if (number - taken < DEMO_SLOTS)
-				break;
-			r = shmb_region_wait(publisher->acks[i], seen, DEMO_PATIENCE_MS, NULL);
-			if (r < 0)
-				return r;
-		}
-	}
-	return 0;
+	for (int i = 0; r >= 0 && i < DEMO_RECEIVERS; i++)
+		r = shmb_semaphore_wait(publisher->free[i], DEMO_PATIENCE_MS);
+	return r;
 }
 
-static int publish_frame(const struct publisher *publisher, uint64_t number, uint64_t file_offset)
+static int publish_frame(struct publisher *publisher, uint64_t file_offset)
 {
-	uint64_t slot = number % DEMO_SLOTS;
+	uint64_t number = publisher->published++, slot = number % DEMO_SLOTS;
 	uint64_t offset = DEMO_HEADER_BYTES + slot * DEMO_FRAME_BYTES;
 	size_t length = frame_length(publisher, file_offset);
 	struct shmb_view view;
-	int r = wait_for_slot(publisher, number);
+	int r = wait_for_slot(publisher);
 
 	if (r < 0)
 		return r;
@@ -109,8 +100,9 @@ static int publish_frame(const struct publisher *publisher, uint64_t number, uin
 		return r;
 	publisher->header->slots[slot] =
 		(struct demo_slot){ number, length, file_offset + length == publisher->size };
-	atomic_store_explicit(&publisher->header->published, number + 1, memory_order_release);
-	return shmb_region_publish(publisher->frames, offset, length);
+	for (int i = 0; r >= 0 && i < DEMO_RECEIVERS; i++)
+		r = shmb_semaphore_post(publisher->full[i], 1);
+	return r;
 }
 
 /* ---- Through sockets ---- */
@@ -142,14 +134,13 @@ static int send_frame(const struct publisher *publisher, uint64_t file_offset)
 
 /* ---- The file ---- */
 
-static int move(const struct publisher *publisher, enum demo_way way, struct demo_report *report)
+static int move(struct publisher *publisher, enum demo_way way, struct demo_report *report)
 {
 	struct demo_header *header = publisher->header;
-	uint64_t number = atomic_load_explicit(&header->published, memory_order_relaxed);
 
 	report->begin = demo_now();
-	for (uint64_t offset = 0; offset < publisher->size; number++) {
-		int r = way == DEMO_MEMORY ? publish_frame(publisher, number, offset)
+	for (uint64_t offset = 0; offset < publisher->size;) {
+		int r = way == DEMO_MEMORY ? publish_frame(publisher, offset)
 					   : send_frame(publisher, offset);
 
 		if (r < 0)
@@ -168,8 +159,6 @@ int publisher_do(struct publisher *publisher, const struct demo_order *order,
 	switch (order->task) {
 	case DEMO_MAKE:
 		return make(publisher);
-	case DEMO_MEET:
-		return meet(publisher);
 	case DEMO_MOVE:
 		return move(publisher, order->way, report);
 	default:

@@ -11,42 +11,32 @@
 
 #include "demo.h"
 
-static int make(struct receiver *receiver)
+static int open_semaphore(const struct receiver *receiver, const char *format,
+			  struct shmb_semaphore **ret_semaphore)
 {
 	char name[32];
-	int r;
 
-	r = shmb_region_open(receiver->client, DEMO_FRAMES_NAME, receiver->access, NULL,
-			     &receiver->frames);
-	if (r < 0)
-		return r;
-	(void)snprintf(name, sizeof(name), DEMO_ACK_NAME, receiver->number);
-	r = shmb_region_create(receiver->client, name, sizeof(struct demo_ack), NULL,
-			       &receiver->ack);
+	(void)snprintf(name, sizeof(name), format, receiver->number);
+	return shmb_semaphore_open(receiver->client, name, ret_semaphore);
+}
+
+static int make(struct receiver *receiver)
+{
+	int r = shmb_region_open(receiver->client, DEMO_FRAMES_NAME, receiver->access, NULL,
+				 &receiver->frames);
+
+	if (r >= 0)
+		r = open_semaphore(receiver, DEMO_FREE_NAME, &receiver->free);
+	if (r >= 0)
+		r = open_semaphore(receiver, DEMO_FULL_NAME, &receiver->full);
 	if (r < 0)
 		return r;
 	receiver->header = shmb_region_data(receiver->frames);
-	receiver->taken = shmb_region_data(receiver->ack);
 	receiver->buffer = malloc(DEMO_FRAME_BYTES);
 	return receiver->buffer ? 0 : SHMB_ENOMEM;
 }
 
 /* ---- Through shared memory ---- */
-
-static int wait_for_frame(const struct receiver *receiver, uint64_t number)
-{
-	for (;;) {
-		uint64_t seen = shmb_region_sequence(receiver->frames);
-		int r;
-
-		if (atomic_load_explicit(&receiver->header->published, memory_order_acquire) >
-		    number)
-			return 0;
-		r = shmb_region_wait(receiver->frames, seen, DEMO_PATIENCE_MS, NULL);
-		if (r < 0)
-			return r;
-	}
-}
 
 static int take_frame(const struct receiver *receiver, uint64_t number, struct digest *digest,
 		      struct demo_slot *ret_slot)
@@ -66,22 +56,20 @@ static int take_frame(const struct receiver *receiver, uint64_t number, struct d
 	shmb_view_release(&view);
 	if (r < 0)
 		return r;
-	atomic_store_explicit(&receiver->taken->taken, number + 1, memory_order_release);
 	*ret_slot = slot;
-	return shmb_region_publish(receiver->ack, 0, 0);
+	return shmb_semaphore_post(receiver->free, 1);
 }
 
-static int receive_memory(const struct receiver *receiver, struct digest *digest,
+static int receive_memory(struct receiver *receiver, struct digest *digest,
 			  struct demo_report *report)
 {
-	uint64_t number = atomic_load_explicit(&receiver->taken->taken, memory_order_relaxed);
 	struct demo_slot slot = { 0 };
 
 	while (!slot.last) {
-		int r = wait_for_frame(receiver, number);
+		int r = shmb_semaphore_wait(receiver->full, DEMO_PATIENCE_MS);
 
 		if (r >= 0)
-			r = take_frame(receiver, number++, digest, &slot);
+			r = take_frame(receiver, receiver->taken++, digest, &slot);
 		if (r < 0)
 			return r;
 		report->bytes += slot.length;
@@ -116,7 +104,7 @@ static int receive_socket(const struct receiver *receiver, struct digest *digest
 
 /* ---- The file ---- */
 
-static int receive(const struct receiver *receiver, const struct demo_order *order,
+static int receive(struct receiver *receiver, const struct demo_order *order,
 		   struct demo_report *report)
 {
 	struct digest *digest = digest_new(order->check);

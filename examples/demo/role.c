@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The three processes that the driver starts: take an order, carry it out, report; end when the
- * driver is gone. Started as
+ * The processes that the driver starts. Three of them take an order, carry it out, report, and end
+ * when the driver is gone. Started as
  *
  *   demo role publisher FILE SIZE
  *   demo role receiver NUMBER ACCESS SIZE
+ *   demo role holder|heir
  */
 
 #include <fcntl.h>
@@ -57,8 +58,10 @@ static int publisher_main(const char *path, const char *size)
 		if (tell(&report) < 0)
 			break;
 	}
-	for (int i = 0; i < DEMO_RECEIVERS; i++)
-		shmb_region_free(publisher.acks[i]);
+	for (int i = 0; i < DEMO_RECEIVERS; i++) {
+		shmb_semaphore_free(publisher.free[i]);
+		shmb_semaphore_free(publisher.full[i]);
+	}
 	shmb_region_free(publisher.frames);
 	shmb_client_free(publisher.client);
 	free(publisher.buffer);
@@ -83,7 +86,8 @@ static int receiver_main(const char *number, const char *access, const char *siz
 		if (tell(&report) < 0)
 			break;
 	}
-	shmb_region_free(receiver.ack);
+	shmb_semaphore_free(receiver.free);
+	shmb_semaphore_free(receiver.full);
 	shmb_region_free(receiver.frames);
 	shmb_client_free(receiver.client);
 	free(receiver.buffer);
@@ -98,6 +102,8 @@ int role_main(int argc, char **argv)
 		return publisher_main(argv[3], argv[4]);
 	if (argc == 6 && strcmp(argv[2], "receiver") == 0)
 		return receiver_main(argv[3], argv[4], argv[5]);
+	if (argc == 3)
+		return accident_role(argv[2]);
 	fprintf(stderr, "demo: \"role\" is for the demo itself\n");
 	return 2;
 }

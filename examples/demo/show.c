@@ -31,8 +31,8 @@ void show_crew(const struct crew *crew)
 {
 	static const char *const does[] = {
 		"made the region demo/frames and reads the file into it, frame by frame",
-		"opened demo/frames for reading and writing; acknowledges in demo/ack1",
-		"opened demo/frames for reading only; acknowledges in demo/ack2",
+		"opened demo/frames for reading and writing",
+		"opened demo/frames for reading only",
 	};
 
 	printf("Processes:\n\n");
@@ -41,13 +41,13 @@ void show_crew(const struct crew *crew)
 		       does[i]);
 	printf("\n%d frames of %d KiB are in flight at most. A receiver computes its checksum over "
 	       "a "
-	       "frame\nwhere it lies, then acknowledges it; the publisher fills that place again "
-	       "only when both have.\n\n",
+	       "frame\nwhere it lies. Two semaphores between the publisher and each receiver count "
+	       "frames to look at\nand places that are free again.\n\n",
 	       DEMO_SLOTS, DEMO_FRAME_BYTES / 1024);
 }
 
 /* The command of the same build, else the one that is installed. */
-static void become_shmbctl(void)
+static void become_shmbctl(const char *word)
 {
 	char path[4096 + 32];
 	ssize_t length = readlink("/proc/self/exe", path, 4096);
@@ -59,25 +59,30 @@ static void become_shmbctl(void)
 		slash = strrchr(path, '/');
 		if (slash) {
 			(void)strcpy(slash, "/../cli/shmbctl");
-			(void)execl(path, "shmbctl", "ls", (char *)NULL);
+			(void)execl(path, "shmbctl", word, (char *)NULL);
 		}
 	}
-	(void)execlp("shmbctl", "shmbctl", "ls", (char *)NULL);
+	(void)execlp("shmbctl", "shmbctl", word, (char *)NULL);
 	_exit(127);
+}
+
+static void show_broker(const char *word)
+{
+	pid_t pid;
+
+	printf("What the broker knows at this moment (shmbctl %s):\n\n", word);
+	(void)fflush(stdout);
+	pid = fork();
+	if (pid == 0)
+		become_shmbctl(word);
+	if (pid < 0 || crew_wait(pid, DEMO_PATIENCE_MS) != 0)
+		printf("  (shmbctl could not be run)\n");
+	printf("\n");
 }
 
 void show_regions(void)
 {
-	pid_t pid;
-
-	printf("What the broker knows at this moment (shmbctl ls):\n\n");
-	(void)fflush(stdout);
-	pid = fork();
-	if (pid == 0)
-		become_shmbctl();
-	if (pid < 0 || crew_wait(pid, DEMO_PATIENCE_MS) != 0)
-		printf("  (shmbctl could not be run)\n");
-	printf("\n");
+	show_broker("ls");
 }
 
 void show_bar(const struct bar *bar, uint64_t now)
@@ -132,6 +137,25 @@ void show_speeds(const struct file *file, const struct speeds *speeds, int n_run
 	       "transfer shows.\nThrough the socket each receiver gets a copy of its own; in "
 	       "shared "
 	       "memory both look at the same bytes.\n\n");
+}
+
+void show_accident_opening(void)
+{
+	printf("Now an accident. One process locks a region to write it, another waits for that "
+	       "lock, and the\nfirst is killed (kill -9) half-way.\n\n");
+}
+
+void show_locks(void)
+{
+	show_broker("locks");
+}
+
+void show_accidents(const struct accidents *accidents)
+{
+	printf("Killed %d times: the next one had the lock %.2f ms later (median; slowest %.2f "
+	       "ms), and each time\nit was told that the owner had died and the data may be "
+	       "half-written.\n\n",
+	       accidents->n, accidents->median * 1e3, accidents->slowest * 1e3);
 }
 
 void show_closing(void)

@@ -31,6 +31,9 @@ void clear_bar(const struct bar *bar);
 void show_verified(const struct crew *crew, const struct file *file,
 		   const struct demo_report *reports);
 void show_speeds(const struct file *file, const struct speeds *speeds, int n_runs);
+void show_accident_opening(void);
+void show_locks(void); /* what `shmbctl locks` prints at this moment */
+void show_accidents(const struct accidents *accidents);
 void show_closing(void);
 
 #endif
