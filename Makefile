@@ -5,6 +5,9 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
+KILLS ?= 50000
+SECONDS ?= 0
+SEED ?=
 PRESET ?= dev
 # What to put before ctest, such as `setarch -R` for sanitizers on kernels whose address space they do not know.
 RUN ?=
@@ -12,12 +15,13 @@ RUN ?=
 # No built-in rules: nothing here is made by make itself.
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := all
-.PHONY: help all demo test bench install lint format tidy fuzz coverage deps deps-ci clean
+.PHONY: help all demo test bench storm install lint format tidy fuzz coverage deps deps-ci clean
 
 help:
 	@echo 'make demo        build, then move a real file through shared memory and verify it [FILE=path]'
 	@echo 'make test        build and run every test                 [PRESET=dev|release|clang|asan|tsan]'
 	@echo 'make bench       build and measure, each figure beside its floor            [ARGS="--json NAME"]'
+	@echo 'make storm       locks and semaphores while processes are killed  [KILLS=50000 SECONDS=0 SEED=number]'
 	@echo 'make install     library, headers, daemon, command, units, manual  [PREFIX=/usr/local DESTDIR=]'
 	@echo 'make lint        layers, exports, format, documents'
 	@echo 'make format      lay out every C file as .clang-format says'
@@ -41,6 +45,9 @@ test: deps
 
 bench: all
 	build/release/tests/bench/shmb_bench $(ARGS)
+
+storm: all
+	STORM_KILLS=$(KILLS) STORM_SECONDS=$(SECONDS) STORM_SEED=$(SEED) build/release/tests/storm/storm kills
 
 install: deps
 	cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null

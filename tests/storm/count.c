@@ -34,7 +34,7 @@ static void take(struct player *player, int timeout)
 	if (r == 0)
 		player_tally(player, TALLY_COUNTED);
 	else
-		player_late(player, begun, timeout);
+		player_late(player, "the count", begun, timeout);
 }
 
 static void give(struct player *player, uint32_t n)
@@ -46,6 +46,11 @@ static void give(struct player *player, uint32_t n)
 	r = shmb_semaphore_post(player->kit->count, n);
 	RULE(player, r == 0, "post %u: %s", n, shmb_error_name(r));
 	atomic_store(&player->self->ledger, ledger(balance + n, 0));
+}
+
+bool player_holds(const struct player *player)
+{
+	return player->n_held > 0 || balance_of(player) < 0;
 }
 
 void count_give_all(struct player *player)
@@ -66,14 +71,13 @@ void count_play(struct player *player)
 		r = shmb_semaphore_post(player->kit->count, STORM_COUNT_MAX + 1);
 		RULE(player, r == SHMB_EOVERFLOW, "post too much: %s", shmb_error_name(r));
 	}
-	/* Who has one does not wait for another, or all might wait for each other. And nobody
-	 * waits for ever, as the dead may have taken all there were. */
-	if (balance_of(player) == 0)
-		take(player, (int)player_random(player, 2) * 1000);
-	else if (player_chance(player, 3))
-		take(player, 0);
-	else
+	if (balance_of(player) < 0 && !player_chance(player, 3))
 		count_give_all(player);
+	else if (player_holds(player))
+		take(player, (int)player_random(player, 3));
+	else
+		/* Not for ever: the dead may have taken all there were. */
+		take(player, (int)player_random(player, 2) * 1000);
 }
 
 void count_settle(struct player *player, int64_t expected, int64_t may_lack, int64_t may_exceed)

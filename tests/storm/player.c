@@ -32,7 +32,7 @@ bool storm_is_dead(struct storm_control *control, uint64_t name)
 
 void player_may_die(struct player *player)
 {
-	if (!player->control->mortal || !player_chance(player, 8000))
+	if (!player->self || !player->control->mortal || !player_chance(player, 2000))
 		return;
 	player_tally(player, TALLY_SUICIDES);
 	atomic_store(&player->worker->doomed, 1);
@@ -80,13 +80,13 @@ int64_t storm_now_us(void)
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-void player_late(struct player *player, int64_t begun, int timeout_ms)
+void player_late(struct player *player, const char *what, int64_t begun, int timeout_ms)
 {
 	int64_t took = storm_now_us() - begun;
 
 	player_tally(player, TALLY_TIMED_OUT);
 	RULE(player, timeout_ms >= 0 && took >= (int64_t)timeout_ms * 1000,
-	     "timed out after %lld us of %d ms", (long long)took, timeout_ms);
+	     "%s timed out after %lld us of %d ms", what, (long long)took, timeout_ms);
 }
 
 void player_fail(const struct player *player, const char *file, int line, const char *format, ...)

@@ -83,17 +83,17 @@ static void move_out(struct player *player, uint32_t index)
 
 static void take(struct player *player)
 {
-	/* Who holds one does not wait for another, or all might wait for each other. */
-	int timeout = player->n_held ? 0 : player_timeout(player), r;
+	int timeout = player_holds(player) ? (int)player_random(player, 3) : player_timeout(player);
 	int64_t begun = storm_now_us();
 	struct shmb_permit permit;
+	int r;
 
 	player_wait_begin(player, WAIT_POOL);
 	r = shmb_semaphore_take(player->kit->pool, timeout, &permit);
 	player_wait_end(player);
 	RULE(player, r == 0 || r == SHMB_ETIMEDOUT, "take: %s", shmb_error_name(r));
 	if (r == SHMB_ETIMEDOUT) {
-		player_late(player, begun, timeout);
+		player_late(player, "a permit", begun, timeout);
 		return;
 	}
 	player_may_die(player);
@@ -170,7 +170,7 @@ static int lock(struct player *player, enum shmb_lock_kind kind)
 	RULE(player, r == 0 || r == SHMB_ETIMEDOUT || r == SHMB_EOWNERDEAD, "acquire: %s",
 	     shmb_error_name(r));
 	if (r == SHMB_ETIMEDOUT)
-		player_late(player, begun, timeout);
+		player_late(player, "the lock", begun, timeout);
 	else
 		player_tally(player, TALLY_LOCKED);
 	return r;

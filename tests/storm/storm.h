@@ -153,11 +153,15 @@ void player_tally(struct player *player, enum storm_tally tally);
 void player_wait_begin(struct player *player, enum storm_wait what);
 void player_wait_end(struct player *player);
 
+/* player_holds() - has it a permit or a count? Then it waits for no other for long, or all might
+ * wait for each other. */
+bool player_holds(const struct player *player);
+
 /* player_timeout() - how long to wait: not at all, some milliseconds, a second, or for ever */
 int player_timeout(struct player *player);
 
 /* player_late() - checks that a wait of @timeout_ms that began at @begun did not end too early */
-void player_late(struct player *player, int64_t begun, int timeout_ms);
+void player_late(struct player *player, const char *what, int64_t begun, int timeout_ms);
 int64_t storm_now_us(void);
 
 /* player_fail() - a rule is broken: tell the master, end the process */

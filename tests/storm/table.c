@@ -142,7 +142,9 @@ static int lock(struct player *player, struct kit *kit, enum shmb_lock_kind kind
 	r = shmb_region_lock(kit->table, kind, timeout);
 	player_wait_end(player);
 	if (r == SHMB_ETIMEDOUT)
-		player_late(player, begun, timeout);
+		player_late(player,
+			    kind == SHMB_SHARED ? "the table, shared" : "the table, exclusive",
+			    begun, timeout);
 	else if (r == SHMB_ESLOTS)
 		player_tally(player, TALLY_NO_SLOT);
 	else
