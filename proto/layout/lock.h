@@ -117,6 +117,26 @@ static inline bool layout_lock_leave(const struct layout_locker *locker)
 }
 
 /*
+ * layout_lock_leave_held() - the same for one that may not be held
+ *
+ * Return: false: it is not, and nothing was done.
+ */
+static inline bool layout_lock_leave_held(const struct layout_locker *locker, bool *ret_wake)
+{
+	/* A guess: most often it is the only one of its slot, and to look first would cost as much
+	 * as half the exchange. */
+	uint32_t seen = 1;
+
+	do {
+		if (seen == 0)
+			return false;
+	} while (!atomic_compare_exchange_weak(&locker->own->readers, &seen, seen - 1));
+	STEP();
+	*ret_wake = seen == 1 && (atomic_load(&locker->lock->word) & LAYOUT_LOCK_DRAINING);
+	return true;
+}
+
+/*
  * layout_lock_enter() - one attempt at a shared lock
  *
  * Return: true: it is held. False: nothing was done, or an attempt was made, and then *@ret_wake is

@@ -83,23 +83,54 @@ static inline uint32_t layout_owned_units(uint32_t n)
 
 /* ---- Counting ---- */
 
-/* layout_counting_take() - Return: true: the count was not 0 and is one less */
-static inline bool layout_counting_take(struct layout_counting *semaphore)
+/*
+ * layout_counting_take_seen() - take one, beginning from what the value was seen to be
+ * @seen: may be out of date: the exchange decides; then what it is, as far as we know
+ *
+ * Return: true: the count was not 0 and is one less.
+ */
+static inline bool layout_counting_take_seen(struct layout_counting *semaphore, uint32_t *seen)
 {
-	/* relaxed: the exchange decides, and acquires what was written before the post that it
-	 * takes. */
-	uint32_t seen = atomic_load_explicit(&semaphore->value, memory_order_relaxed);
-
-	while (seen >> 1 != 0) {
-		/* seq_cst where it succeeds; relaxed on failure, when nothing is taken over. */
-		if (atomic_compare_exchange_weak_explicit(&semaphore->value, &seen, seen - 2,
+	while (*seen >> 1 != 0) {
+		/* seq_cst where it succeeds, acquires what was written before the post that it
+		 * takes; relaxed on failure, when nothing is taken over. */
+		if (atomic_compare_exchange_weak_explicit(&semaphore->value, seen, *seen - 2,
 							  memory_order_seq_cst,
 							  memory_order_relaxed)) {
 			STEP();
+			*seen -= 2;
 			return true;
 		}
 	}
 	return false;
+}
+
+/* layout_counting_take() - Return: true: the count was not 0 and is one less */
+static inline bool layout_counting_take(struct layout_counting *semaphore)
+{
+	/* relaxed: the exchange decides. */
+	uint32_t seen = atomic_load_explicit(&semaphore->value, memory_order_relaxed);
+
+	return layout_counting_take_seen(semaphore, &seen);
+}
+
+/* layout_counting_post_seen() - layout_counting_post(), beginning as layout_counting_take_seen() */
+static inline bool layout_counting_post_seen(struct layout_counting *semaphore, uint32_t n,
+					     uint32_t maximum, uint32_t *seen, bool *ret_wake)
+{
+	do {
+		uint32_t count = *seen >> 1;
+
+		if (count > maximum || n > maximum - count)
+			return false;
+		/* As above; releases what the caller wrote. */
+	} while (!atomic_compare_exchange_weak_explicit(&semaphore->value, seen, *seen + 2 * n,
+							memory_order_seq_cst,
+							memory_order_relaxed));
+	STEP();
+	*ret_wake = *seen & LAYOUT_SLEEPERS;
+	*seen += 2 * n;
+	return true;
 }
 
 /*
@@ -113,22 +144,10 @@ static inline bool layout_counting_take(struct layout_counting *semaphore)
 static inline bool layout_counting_post(struct layout_counting *semaphore, uint32_t n,
 					uint32_t maximum, bool *ret_wake)
 {
+	/* relaxed: the exchange decides. */
 	uint32_t seen = atomic_load_explicit(&semaphore->value, memory_order_relaxed);
 
-	for (;;) {
-		uint32_t count = seen >> 1;
-
-		if (count > maximum || n > maximum - count)
-			return false;
-		/* As above; releases what the caller wrote. */
-		if (atomic_compare_exchange_weak_explicit(&semaphore->value, &seen, seen + 2 * n,
-							  memory_order_seq_cst,
-							  memory_order_relaxed))
-			break;
-	}
-	STEP();
-	*ret_wake = seen & LAYOUT_SLEEPERS;
-	return true;
+	return layout_counting_post_seen(semaphore, n, maximum, &seen, ret_wake);
 }
 
 uint32_t layout_counting_value(const struct layout_counting *semaphore);
@@ -146,6 +165,25 @@ struct layout_permit {
 	uint32_t index; /* 0 to n - 1 */
 	uint32_t serial;
 };
+
+/*
+ * layout_owned_take_seen() - take a certain permit, if it is free and as it was seen last
+ * @permit: that, with the serial of its last taking; then ours
+ */
+static inline bool layout_owned_take_seen(struct layout_owned *semaphore, uint32_t slot,
+					  struct layout_permit *permit)
+{
+	uint32_t seen = permit->serial << LAYOUT_HOLDER_BITS;
+	/* Serial numbers wrap. */
+	uint32_t taken = (seen + (1 << LAYOUT_HOLDER_BITS)) | slot;
+
+	/* seq_cst, acquires what the last holder wrote. */
+	if (!atomic_compare_exchange_strong(&semaphore->permits[permit->index], &seen, taken))
+		return false;
+	STEP();
+	permit->serial = taken >> LAYOUT_HOLDER_BITS;
+	return true;
+}
 
 /* layout_owned_take() - take any free permit for @slot. Return: false: there was none. */
 bool layout_owned_take(struct layout_owned *semaphore, uint32_t n, uint32_t slot,
