@@ -141,16 +141,14 @@ bool locker_detach(struct locker *locker)
 
 /* ---- Waking ---- */
 
-int locker_wake_claimant(struct locker *locker)
+static void wake_claimant(struct locker *locker)
 {
 	wait_wake_all(&locker->words.own->readers);
-	return 0;
 }
 
-int locker_wake_all(struct locker *locker)
+static void wake_all(struct locker *locker)
 {
 	wait_wake_all(&locker->words.lock->word);
-	return 0;
 }
 
 /* ---- The slow way ---- */
@@ -252,7 +250,7 @@ static int enter(struct attempt *attempt)
 		if (layout_lock_enter(attempt->words, &wake))
 			return 0;
 		if (wake)
-			locker_wake_claimant(attempt->locker);
+			wake_claimant(attempt->locker);
 		switch (layout_lock_look(attempt->words->lock)) {
 		case LAYOUT_LOCK_OWNER_DIED:
 			return SHMB_EOWNERDEAD;
@@ -300,7 +298,7 @@ static bool may_claim(struct attempt *attempt)
 	uint32_t slot = layout_lock_elsewhere(attempt->words);
 
 	if (slot == 0 || attempt->expired || attempt->courtesy_over ||
-	    locker_word(attempt->locker) & LAYOUT_LOCK_SLOT)
+	    atomic_load(&attempt->words->lock->word) & LAYOUT_LOCK_SLOT)
 		return true;
 	hold_back(attempt, slot);
 	return false;
@@ -330,7 +328,7 @@ static int claim(struct attempt *attempt, bool *ret_died)
 static int give_up_claim(struct attempt *attempt, int code)
 {
 	if (layout_lock_unclaim(attempt->words))
-		locker_wake_all(attempt->locker);
+		wake_all(attempt->locker);
 	return code;
 }
 
@@ -389,7 +387,8 @@ static int take(struct attempt *attempt, unsigned flags)
 	} while (result > 0);
 	if (result < 0)
 		return result;
-	locker_hold(attempt->locker);
+	locker_hold(attempt->locker, attempt->words);
+	attempt->locker->died = died;
 	/* One that gave it back as lost may have died between what it said here and what it was to
 	 * say in the word. */
 	if (died && page && atomic_load(&page->consistency) != LAYOUT_OWNER_DIED)
@@ -411,7 +410,7 @@ static void end(struct attempt *attempt)
 static bool is_held_by_this_thread(const struct locker *locker)
 {
 	/* relaxed: this thread's own stores, or another's, which are not its number. */
-	return locker_holds(locker, locker_word(locker)) &&
+	return locker_holds(&locker->words) &&
 	       atomic_load_explicit(&locker->owner, memory_order_relaxed) == locker_self();
 }
 
@@ -427,7 +426,7 @@ int locker_lock_slowly(struct locker *locker, enum shmb_lock_kind kind, int time
 	int result;
 
 	if (flags & LOCKER_WAKE)
-		locker_wake_claimant(locker);
+		wake_claimant(locker);
 	if (is_held_by_this_thread(locker))
 		return SHMB_EDEADLK;
 	wait_begin(&attempt.waiting, &locker->spin_ns, locker->spin_most, timeout_ms);
@@ -437,7 +436,7 @@ int locker_lock_slowly(struct locker *locker, enum shmb_lock_kind kind, int time
 	if (is_closed(&attempt)) {
 		if (result == 0 || (result == SHMB_EOWNERDEAD && kind == SHMB_EXCLUSIVE &&
 				    !(flags & LOCKER_SOUND)))
-			locker_unlock(locker);
+			locker_unlock_slowly(locker, locker_unlock_fast(locker));
 		return SHMB_ECLOSED;
 	}
 	return result;
@@ -450,47 +449,56 @@ int locker_lock_slowly(struct locker *locker, enum shmb_lock_kind kind, int time
  * Dying in between leaves "owner died" in the word, and in the page if `held` was still set;
  * otherwise the next exclusive holder puts the page right, see take().
  */
-int locker_release_died(struct locker *locker)
+static bool release_died(struct locker *locker)
 {
+	locker->died = false;
 	/* Who may not write cannot have been expected to put anything right. */
 	if (!locker->may_mark)
-		return locker_release(locker, LAYOUT_LOCK_DIED);
+		return locker_release(locker, &locker->words, LAYOUT_LOCK_DIED);
 	if (locker->page)
 		atomic_store(&locker->page->consistency, LAYOUT_NOT_RECOVERABLE);
 	STEP();
-	return locker_release(locker, LAYOUT_LOCK_LOST);
+	return locker_release(locker, &locker->words, LAYOUT_LOCK_LOST);
+}
+
+int locker_unlock_slowly(struct locker *locker, enum locker_rest rest)
+{
+	if (rest == LOCKER_REST_NOT_HELD)
+		return SHMB_EINVAL;
+	if (rest == LOCKER_REST_WAKE_CLAIMANT)
+		wake_claimant(locker);
+	else if (rest == LOCKER_REST_WAKE_ALL || release_died(locker))
+		wake_all(locker);
+	return 0;
 }
 
 /* Dying in the middle leaves `held`, and so "owner died". */
 int locker_downgrade(struct locker *locker)
 {
-	uint32_t word = locker_word(locker);
-
-	if (!locker_holds(locker, word))
+	if (!locker_holds(&locker->words))
 		return SHMB_EINVAL;
-	if (word & LAYOUT_LOCK_DIED)
+	if (locker->died)
 		return SHMB_EOWNERDEAD;
 	atomic_store_explicit(&locker->owner, 0, memory_order_relaxed);
 	if (locker->page)
 		layout_snapshot_written(locker->page);
 	if (layout_lock_downgrade(&locker->words))
-		locker_wake_all(locker);
+		wake_all(locker);
 	return 0;
 }
 
 /* Dying anywhere in it leaves `held`, and the broker says "owner died" again in both places. */
 int locker_mark_consistent(struct locker *locker)
 {
-	uint32_t word = locker_word(locker);
-
-	if (!locker_holds(locker, word))
+	if (!locker_holds(&locker->words))
 		return SHMB_EINVAL;
-	if (!(word & LAYOUT_LOCK_DIED))
+	if (!locker->died)
 		return 0;
 	if (locker->page)
 		atomic_store(&locker->page->consistency, LAYOUT_CONSISTENT);
 	STEP();
 	layout_lock_forgive(&locker->words);
+	locker->died = false;
 	return 0;
 }
 

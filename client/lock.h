@@ -36,6 +36,7 @@ struct locker {
 	_Atomic uintptr_t owner;     /* the thread that holds it exclusively; 0: none */
 	_Atomic unsigned state;      /* enum locker_state; changed under the client's mutex */
 	bool may_mark; /* a holder may say that the data are right again, or leave them lost */
+	bool died;     /* the holder before died, and ours has not said that the data are right */
 	_Atomic uint32_t n_sleeping; /* threads of this process */
 	_Atomic int64_t spin_ns;     /* what waiting has learnt */
 
@@ -97,19 +98,26 @@ enum locker_flags {
 int locker_lock_slowly(struct locker *locker, enum shmb_lock_kind kind, int timeout_ms,
 		       unsigned flags);
 
-/* locker_release_died() - unlock where the holder before died. Return: 0. */
-int locker_release_died(struct locker *locker);
+/* What the fast way of unlocking leaves to the slow one; 0: nothing. */
+enum locker_rest {
+	LOCKER_REST_NOT_HELD = 1,
+	LOCKER_REST_DIED, /* it is still held: the holder before died */
+	LOCKER_REST_WAKE_ALL,
+	LOCKER_REST_WAKE_CLAIMANT,
+};
 
-/* locker_wake_claimant(), locker_wake_all() - whoever sleeps on our readers, or on the word.
- * Return: 0. */
-int locker_wake_claimant(struct locker *locker);
-int locker_wake_all(struct locker *locker);
+/* locker_unlock_slowly() - Return: 0, or SHMB_EINVAL: it is not held */
+int locker_unlock_slowly(struct locker *locker, enum locker_rest rest);
 
 /* ---- The fast ones: no call, no clock, no mutex ---- */
 
 static inline uintptr_t locker_self(void)
 {
+#if __has_builtin(__builtin_thread_pointer)
+	return (uintptr_t)__builtin_thread_pointer();
+#else
 	return (uintptr_t)pthread_self();
+#endif
 }
 
 /*
@@ -119,11 +127,11 @@ static inline uintptr_t locker_self(void)
  * that snapshots fail; then the caller writes. Dying between the first two says "owner died" of
  * data that nobody touched, which costs somebody a look at them and never hides anything.
  */
-static always_inline void locker_hold(struct locker *locker)
+static always_inline void locker_hold(struct locker *locker, const struct layout_locker *words)
 {
 	/* relaxed: a thread looks for nobody but itself there. */
 	atomic_store_explicit(&locker->owner, locker_self(), memory_order_relaxed);
-	layout_lock_hold(&locker->words);
+	layout_lock_hold(words);
 	if (locker->page)
 		layout_snapshot_write(locker->page);
 }
@@ -136,70 +144,74 @@ static always_inline void locker_hold(struct locker *locker)
 static always_inline bool locker_lock_fast(struct locker *locker, enum shmb_lock_kind kind,
 					   unsigned *ret_flags)
 {
+	/* A copy, as atomic operations make the compiler load the original anew each time. */
+	const struct layout_locker words = locker->words;
 	uint32_t readers;
 	bool wake;
 
 	*ret_flags = 0;
 	if (kind == SHMB_SHARED) {
-		if (likely(layout_lock_enter(&locker->words, &wake)))
+		if (likely(layout_lock_enter(&words, &wake)))
 			return true;
 		*ret_flags = wake ? LOCKER_WAKE : 0;
 		return false;
 	}
-	if (unlikely(kind != SHMB_EXCLUSIVE) || unlikely(!layout_lock_claim_fast(&locker->words)))
+	if (unlikely(kind != SHMB_EXCLUSIVE) || unlikely(!layout_lock_claim_fast(&words)))
 		return false;
-	if (likely(!layout_lock_first_reader(&locker->words, &readers))) {
-		locker_hold(locker);
+	if (likely(!layout_lock_first_reader(&words, &readers))) {
+		locker_hold(locker, &words);
 		return true;
 	}
 	*ret_flags = LOCKER_CLAIMED;
 	return false;
 }
 
-/* Does this handle hold it exclusively? @word: what the lock's word said just now */
-static always_inline bool locker_holds(const struct locker *locker, uint32_t word)
+/*
+ * Does this handle hold it exclusively? `held` of our slot alone tells: it is set by the claimant
+ * and cleared before the claim ends.
+ */
+static always_inline bool locker_holds(const struct layout_locker *words)
 {
 	/* relaxed: it cannot change under a thread that holds it, and who does not hold it gets an
 	 * error or what it deserves. */
-	return (word & LAYOUT_LOCK_SLOT) == locker->words.slot &&
-	       atomic_load_explicit(&locker->words.own->held, memory_order_relaxed) != 0;
-}
-
-static always_inline uint32_t locker_word(const struct locker *locker)
-{
-	return atomic_load_explicit(&locker->words.lock->word, memory_order_relaxed);
+	return atomic_load_explicit(&words->own->held, memory_order_relaxed) != 0;
 }
 
 /*
  * locker_release() - give back an exclusive lock
  * @left: what the word is to be
  *
+ * Return: true: wake all who sleep on the word.
+ *
  * The order: the caller has written; then what the page says of the data (if they are lost); then
  * `writing` becomes even; then `held` is cleared; then the word is released. Dying before `held` is
  * cleared leaves "owner died", of data that may be complete: again to the safe side. Dying after it
  * leaves a claim that is merely released, of data that are complete.
  */
-static always_inline int locker_release(struct locker *locker, uint32_t left)
+static always_inline bool locker_release(struct locker *locker, const struct layout_locker *words,
+					 uint32_t left)
 {
 	/* relaxed: see locker_hold(). */
 	atomic_store_explicit(&locker->owner, 0, memory_order_relaxed);
 	if (locker->page)
 		layout_snapshot_written(locker->page);
-	return likely(!layout_lock_release(&locker->words, left)) ? 0 : locker_wake_all(locker);
+	return layout_lock_release(words, left);
 }
 
-/* locker_unlock() - Return: 0, or SHMB_EINVAL: it is not held */
-static always_inline int locker_unlock(struct locker *locker)
+/* locker_unlock_fast() - Return: what is left to do */
+static always_inline enum locker_rest locker_unlock_fast(struct locker *locker)
 {
-	uint32_t word = locker_word(locker);
+	const struct layout_locker words = locker->words;
+	bool wake;
 
-	if (locker_holds(locker, word))
-		return likely(!(word & LAYOUT_LOCK_DIED)) ? locker_release(locker, 0)
-							  : locker_release_died(locker);
-	/* relaxed: as above. */
-	if (unlikely(atomic_load_explicit(&locker->words.own->readers, memory_order_relaxed) == 0))
-		return SHMB_EINVAL;
-	return likely(!layout_lock_leave(&locker->words)) ? 0 : locker_wake_claimant(locker);
+	if (locker_holds(&words)) {
+		if (unlikely(locker->died))
+			return LOCKER_REST_DIED;
+		return likely(!locker_release(locker, &words, 0)) ? 0 : LOCKER_REST_WAKE_ALL;
+	}
+	if (unlikely(!layout_lock_leave_held(&words, &wake)))
+		return LOCKER_REST_NOT_HELD;
+	return likely(!wake) ? 0 : LOCKER_REST_WAKE_CLAIMANT;
 }
 
 /* ---- What a holder may do; Return: as those for regions ---- */

@@ -177,8 +177,8 @@ static int refuse(struct shmb_lock *lock, int code, const char *what)
 	return code == SHMB_ETIMEDOUT ? code : error_note(&lock->client->error, code, what);
 }
 
-static int acquire_slowly(struct shmb_lock *lock, enum shmb_lock_kind kind, int timeout_ms,
-			  unsigned flags)
+static out_of_line int acquire_slowly(struct shmb_lock *lock, enum shmb_lock_kind kind,
+				      int timeout_ms, unsigned flags)
 {
 	int result;
 
@@ -199,13 +199,21 @@ int shmb_lock_acquire(struct shmb_lock *lock, enum shmb_lock_kind kind, int time
 	return acquire_slowly(lock, kind, timeout_ms, flags);
 }
 
+static out_of_line int release_slowly(struct shmb_lock *lock, enum locker_rest rest)
+{
+	int result = locker_unlock_slowly(&lock->locker, rest);
+
+	return result < 0 ? refuse(lock, result, "not held") : 0;
+}
+
 int shmb_lock_release(struct shmb_lock *lock)
 {
+	enum locker_rest rest;
+
 	if (unlikely(fork_crossed(lock->generation)))
 		return SHMB_EFORKED;
-	if (unlikely(locker_unlock(&lock->locker) < 0))
-		return refuse(lock, SHMB_EINVAL, "not held");
-	return 0;
+	rest = locker_unlock_fast(&lock->locker);
+	return likely(rest == 0) ? 0 : release_slowly(lock, rest);
 }
 
 int shmb_lock_downgrade(struct shmb_lock *lock)

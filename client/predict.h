@@ -7,6 +7,9 @@
 #define likely(condition)   __builtin_expect(!!(condition), 1)
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
 
+/* Keeps its frame out of the caller's. */
+#define out_of_line __attribute__((noinline, cold))
+
 #define always_inline inline __attribute__((always_inline))
 
 #endif

@@ -43,8 +43,8 @@ static always_inline bool is_ready(const struct shmb_region *region)
 }
 
 /* @flags: as locker_lock_slowly() */
-static int lock_slowly(struct shmb_region *region, enum shmb_lock_kind kind, int timeout_ms,
-		       unsigned flags)
+static out_of_line int lock_slowly(struct shmb_region *region, enum shmb_lock_kind kind,
+				   int timeout_ms, unsigned flags)
 {
 	int result = is_ready(region) ? 0 : make_ready(region);
 
@@ -73,11 +73,18 @@ static int refuse_holder(struct shmb_region *region)
 	return region_refuse(region, result < 0 ? result : SHMB_EINVAL, "not held");
 }
 
+static out_of_line int unlock_slowly(struct shmb_region *region, enum locker_rest rest)
+{
+	return locker_unlock_slowly(&region->locker, rest) < 0 ? refuse_holder(region) : 0;
+}
+
 int shmb_region_unlock(struct shmb_region *region)
 {
-	if (is_ready(region) && likely(locker_unlock(&region->locker) == 0))
-		return 0;
-	return refuse_holder(region);
+	enum locker_rest rest = LOCKER_REST_NOT_HELD;
+
+	if (is_ready(region))
+		rest = locker_unlock_fast(&region->locker);
+	return likely(rest == 0) ? 0 : unlock_slowly(region, rest);
 }
 
 int shmb_region_downgrade(struct shmb_region *region)
@@ -122,7 +129,10 @@ int region_lock(struct shmb_region *region, enum shmb_lock_kind kind)
 
 void region_unlock(struct shmb_region *region)
 {
-	locker_unlock(&region->locker);
+	enum locker_rest rest = locker_unlock_fast(&region->locker);
+
+	if (unlikely(rest != 0))
+		locker_unlock_slowly(&region->locker, rest);
 }
 
 /* ---- Snapshots ---- */

@@ -8,7 +8,7 @@
 
 #include "client.h"
 
-static int refuse(const struct shmb_semaphore *handle, int code, const char *what)
+static out_of_line int refuse(const struct shmb_semaphore *handle, int code, const char *what)
 {
 	return error_note(&handle->client->error, code, what);
 }
@@ -45,12 +45,24 @@ int semaphore_wake(struct semaphore *semaphore)
 
 /* ---- Waiting ---- */
 
-static inline bool take(struct semaphore *semaphore, struct layout_permit *ret_permit)
+static uint32_t last_seen(const struct semaphore *semaphore)
 {
-	if (semaphore->kind == SHMB_OWNED)
-		return layout_owned_take(semaphore->owned, semaphore->maximum, semaphore->slot,
-					 ret_permit);
-	return layout_counting_take(semaphore->counting);
+	return atomic_load_explicit(&semaphore->seen, memory_order_relaxed);
+}
+
+static void now_seen(struct semaphore *semaphore, uint32_t seen)
+{
+	atomic_store_explicit(&semaphore->seen, seen, memory_order_relaxed);
+}
+
+static bool take(struct semaphore *semaphore, struct layout_permit *ret_permit)
+{
+	if (semaphore->kind != SHMB_OWNED)
+		return layout_counting_take(semaphore->counting);
+	if (!layout_owned_take(semaphore->owned, semaphore->maximum, semaphore->slot, ret_permit))
+		return false;
+	now_seen(semaphore, ret_permit->serial);
+	return true;
 }
 
 /* Return: true: taken, or false at the deadline. */
@@ -106,34 +118,41 @@ static int wait_for_one(struct semaphore *semaphore, int timeout_ms,
 	return 0;
 }
 
-static int wait_counting(struct semaphore *semaphore, int timeout_ms)
+/* Nobody has seen one. */
+static out_of_line int wait_slowly(struct semaphore *semaphore, int timeout_ms)
 {
 	struct layout_permit permit;
 
+	if (take(semaphore, &permit))
+		return 0;
 	return wait_for_one(semaphore, timeout_ms, &permit);
 }
 
 static int wait_owned(struct semaphore *semaphore, int timeout_ms)
 {
-	struct layout_permit permit;
+	struct layout_permit permit = { 0, last_seen(semaphore) };
 
-	if (likely(layout_owned_take(semaphore->owned, semaphore->maximum, semaphore->slot,
-				     &permit)))
+	if (semaphore->maximum == 1 &&
+	    likely(layout_owned_take_seen(semaphore->owned, semaphore->slot, &permit))) {
+		now_seen(semaphore, permit.serial);
 		return 0;
-	return wait_for_one(semaphore, timeout_ms, &permit);
+	}
+	return wait_slowly(semaphore, timeout_ms);
 }
 
 int shmb_semaphore_wait(struct shmb_semaphore *handle, int timeout_ms)
 {
 	struct semaphore *semaphore = handle->shared;
+	uint32_t seen = last_seen(semaphore);
 
 	if (unlikely(fork_crossed(handle->generation)))
 		return SHMB_EFORKED;
 	if (semaphore->kind == SHMB_OWNED)
 		return wait_owned(semaphore, timeout_ms);
-	if (likely(layout_counting_take(semaphore->counting)))
-		return 0;
-	return wait_counting(semaphore, timeout_ms);
+	if (unlikely(!layout_counting_take_seen(semaphore->counting, &seen)))
+		return wait_slowly(semaphore, timeout_ms);
+	now_seen(semaphore, seen);
+	return 0;
 }
 
 int shmb_semaphore_take(struct shmb_semaphore *handle, int timeout_ms,
@@ -147,8 +166,7 @@ int shmb_semaphore_take(struct shmb_semaphore *handle, int timeout_ms,
 		return SHMB_EFORKED;
 	if (unlikely(semaphore->kind != SHMB_OWNED))
 		return refuse(handle, SHMB_EKIND, "take");
-	if (unlikely(!layout_owned_take(semaphore->owned, semaphore->maximum, semaphore->slot,
-					&permit)))
+	if (unlikely(!take(semaphore, &permit)))
 		result = wait_for_one(semaphore, timeout_ms, &permit);
 	if (likely(result == 0))
 		*ret_permit = (struct shmb_permit){ permit.index, permit.serial };
@@ -174,7 +192,7 @@ static bool holds(const struct semaphore *semaphore, uint32_t n)
 }
 
 /* The lowest first. One that another thread of this client gives at the same time is its. */
-static int post_owned(struct shmb_semaphore *handle, uint32_t n)
+static out_of_line int post_many(struct shmb_semaphore *handle, uint32_t n)
 {
 	struct semaphore *semaphore = handle->shared;
 	struct layout_permit permit;
@@ -182,21 +200,44 @@ static int post_owned(struct shmb_semaphore *handle, uint32_t n)
 
 	if (n > 1 && !holds(semaphore, n))
 		return refuse(handle, SHMB_EOVERFLOW, "permits");
-	while (n > 0 && likely(find(semaphore, 0, &permit))) {
+	while (n > 0 && find(semaphore, 0, &permit)) {
 		bool wake = false;
 
 		n -= layout_owned_give(semaphore->owned, semaphore->maximum, semaphore->slot,
 				       permit, &wake);
 		wake_any |= wake;
 	}
-	if (unlikely(wake_any))
+	if (wake_any)
 		semaphore_wake(semaphore);
-	return likely(n == 0) ? 0 : refuse(handle, SHMB_EOVERFLOW, "permits");
+	return n == 0 ? 0 : refuse(handle, SHMB_EOVERFLOW, "permits");
+}
+
+static int post_owned(struct shmb_semaphore *handle, uint32_t n)
+{
+	struct semaphore *semaphore = handle->shared;
+	struct layout_permit permit = { 0, last_seen(semaphore) };
+	bool wake;
+
+	if (semaphore->maximum != 1 || n != 1 ||
+	    unlikely(!layout_owned_give(semaphore->owned, 1, semaphore->slot, permit, &wake)))
+		return post_many(handle, n);
+	return likely(!wake) ? 0 : semaphore_wake(semaphore);
+}
+
+static out_of_line int post_counting(struct shmb_semaphore *handle, uint32_t n)
+{
+	struct semaphore *semaphore = handle->shared;
+	bool wake;
+
+	if (!layout_counting_post(semaphore->counting, n, semaphore->maximum, &wake))
+		return refuse(handle, SHMB_EOVERFLOW, "maximum");
+	return wake ? semaphore_wake(semaphore) : 0;
 }
 
 int shmb_semaphore_post(struct shmb_semaphore *handle, uint32_t n)
 {
 	struct semaphore *semaphore = handle->shared;
+	uint32_t seen = last_seen(semaphore);
 	bool wake;
 
 	if (unlikely(fork_crossed(handle->generation)))
@@ -205,8 +246,11 @@ int shmb_semaphore_post(struct shmb_semaphore *handle, uint32_t n)
 		return refuse(handle, SHMB_EINVAL, "n");
 	if (semaphore->kind == SHMB_OWNED)
 		return post_owned(handle, n);
-	if (unlikely(!layout_counting_post(semaphore->counting, n, semaphore->maximum, &wake)))
-		return refuse(handle, SHMB_EOVERFLOW, "maximum");
+	/* What was seen may be too much by now. */
+	if (unlikely(!layout_counting_post_seen(semaphore->counting, n, semaphore->maximum, &seen,
+						&wake)))
+		return post_counting(handle, n);
+	now_seen(semaphore, seen);
 	return likely(!wake) ? 0 : semaphore_wake(semaphore);
 }
 

@@ -32,8 +32,11 @@ struct semaphore {
 		struct layout_owned *owned;
 	};
 	_Atomic uint32_t *futex; /* the word to sleep on */
-	uint32_t kind;           /* enum shmb_semaphore_kind */
-	uint32_t maximum;        /* of the count, or permits */
+	/* What a thread of ours saw last: the value, or the serial of a single permit. Only a
+	 * guess, for the exchange to decide: to look first costs nearly as much as exchanging. */
+	_Atomic uint32_t seen;
+	uint32_t kind;    /* enum shmb_semaphore_kind */
+	uint32_t maximum; /* of the count, or permits */
 	uint32_t slot;
 	uint32_t unit;
 	int64_t spin_most;
