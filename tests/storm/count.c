@@ -73,8 +73,8 @@ void count_play(struct player *player)
 	}
 	if (balance_of(player) < 0 && !player_chance(player, 3))
 		count_give_all(player);
-	else if (player_holds(player))
-		take(player, (int)player_random(player, 3));
+	else if (player->hasty || player_holds(player))
+		take(player, player->hasty ? 0 : (int)player_random(player, 3));
 	else
 		/* Not for ever: the dead may have taken all there were. */
 		take(player, (int)player_random(player, 2) * 1000);

@@ -42,7 +42,7 @@ static bool semaphore_is_quiet(const struct storm *storm, const char *name)
 	struct shmb_semaphore_info info = look_at_semaphore(storm->kit.client, name);
 
 	return info.attachments == 1 && info.waiting == 0 &&
-	       (info.kind == SHMB_COUNTING || info.value == STORM_FRAMES);
+	       (info.kind == SHMB_COUNTING || info.value == info.maximum);
 }
 
 static bool gauges_are_back(const struct storm *storm)
@@ -79,11 +79,13 @@ void ending_settle(struct storm *storm)
 	UNTIL(storm->broker, lock_is_quiet(storm, STORM_TABLE_NAME));
 	UNTIL(storm->broker, lock_is_quiet(storm, STORM_LOCK_NAME));
 	UNTIL(storm->broker, semaphore_is_quiet(storm, STORM_POOL_NAME));
+	UNTIL(storm->broker, semaphore_is_quiet(storm, STORM_MUTEX_NAME));
 	UNTIL(storm->broker, semaphore_is_quiet(storm, STORM_COUNT_NAME));
 	UNTIL(storm->broker, gauges_are_back(storm));
 	table_settle(&storm->master);
 	mailbox_settle(&storm->master);
 	pool_settle(&storm->master);
+	mutex_play(&storm->master);
 	count_settle(&storm->master, STORM_COUNT + storm->balance, storm->may_lack,
 		     storm->may_exceed);
 	storm->balance = storm->may_lack = storm->may_exceed = 0;
@@ -108,6 +110,7 @@ static const char *const tally_names[TALLIES] = {
 	[TALLY_TAKEN] = "permits taken",
 	[TALLY_ADOPTED] = "adopted",
 	[TALLY_CAME_BACK] = "came back instead",
+	[TALLY_ALONE] = "alone",
 	[TALLY_COUNTED] = "counted",
 	[TALLY_TIMED_OUT] = "timed out",
 	[TALLY_NO_SLOT] = "no slot",

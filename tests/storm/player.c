@@ -32,7 +32,7 @@ bool storm_is_dead(struct storm_control *control, uint64_t name)
 
 void player_may_die(struct player *player)
 {
-	if (!player->self || !player->control->mortal || !player_chance(player, 2000))
+	if (!player->self || !player->control->mortal || !player_chance(player, 20000))
 		return;
 	player_tally(player, TALLY_SUICIDES);
 	atomic_store(&player->worker->doomed, 1);
@@ -60,7 +60,7 @@ void player_wait_end(struct player *player)
 
 int player_timeout(struct player *player)
 {
-	switch (player_random(player, 4)) {
+	switch (player->hasty ? 0 : player_random(player, 4)) {
 	case 0:
 		return 0;
 	case 1:
@@ -160,6 +160,8 @@ bool kit_open(struct player *player, struct kit *kit, unsigned access)
 	expect(player, r, "open the lock");
 	expect(player, shmb_semaphore_open(kit->client, STORM_POOL_NAME, &kit->pool),
 	       "open the pool");
+	expect(player, shmb_semaphore_open(kit->client, STORM_MUTEX_NAME, &kit->mutex),
+	       "open the mutex");
 	expect(player, shmb_semaphore_open(kit->client, STORM_COUNT_NAME, &kit->count),
 	       "open the count");
 	return true;
@@ -168,6 +170,7 @@ bool kit_open(struct player *player, struct kit *kit, unsigned access)
 void kit_close(struct kit *kit)
 {
 	shmb_semaphore_free(kit->count);
+	shmb_semaphore_free(kit->mutex);
 	shmb_semaphore_free(kit->pool);
 	shmb_lock_free(kit->lock);
 	shmb_region_free(kit->frames);

@@ -26,6 +26,8 @@ struct frames {
 	uint64_t owner;
 	uint64_t full; /* the mailbox is */
 	struct shmb_permit mailbox;
+	/* under storm/mutex */
+	uint64_t alone, entered, left; /* name; how often; not as often, if one died within */
 };
 
 uint64_t frames_bytes(void)
@@ -83,11 +85,13 @@ static void move_out(struct player *player, uint32_t index)
 
 static void take(struct player *player)
 {
-	int timeout = player_holds(player) ? (int)player_random(player, 3) : player_timeout(player);
+	int timeout = player_timeout(player);
 	int64_t begun = storm_now_us();
 	struct shmb_permit permit;
 	int r;
 
+	if (player_holds(player) && timeout != 0)
+		timeout = (int)player_random(player, 3);
 	player_wait_begin(player, WAIT_POOL);
 	r = shmb_semaphore_take(player->kit->pool, timeout, &permit);
 	player_wait_end(player);
@@ -252,6 +256,47 @@ void mailbox_play(struct player *player)
 	     (unsigned long long)frames->owner);
 	frames->owner = 0;
 	release(player);
+}
+
+/* ---- The mutex ---- */
+
+/* The permit comes back from the dead without a word, so that what they left has to show it. */
+static void play_alone(struct player *player)
+{
+	struct frames *frames = frames_of(player);
+	uint64_t before = frames->alone;
+
+	RULE(player, before == 0 || storm_is_dead(player->control, before),
+	     "%llx has the mutex, too", (unsigned long long)before);
+	RULE(player, before != 0 || frames->entered == frames->left,
+	     "entered %llu times, left %llu", (unsigned long long)frames->entered,
+	     (unsigned long long)frames->left);
+	frames->alone = player->name;
+	frames->left = frames->entered++;
+	player_may_die(player);
+	frames->left++;
+	RULE(player, frames->alone == player->name, "%llx has the mutex, too",
+	     (unsigned long long)frames->alone);
+	frames->alone = 0;
+	player_tally(player, TALLY_ALONE);
+}
+
+void mutex_play(struct player *player)
+{
+	int timeout = player_timeout(player), r;
+	int64_t begun = storm_now_us();
+
+	player_wait_begin(player, WAIT_MUTEX);
+	r = shmb_semaphore_wait(player->kit->mutex, timeout);
+	player_wait_end(player);
+	RULE(player, r == 0 || r == SHMB_ETIMEDOUT, "wait for the mutex: %s", shmb_error_name(r));
+	if (r == SHMB_ETIMEDOUT) {
+		player_late(player, "the mutex", begun, timeout);
+		return;
+	}
+	play_alone(player);
+	r = shmb_semaphore_post(player->kit->mutex, 1);
+	RULE(player, r == 0, "post the mutex: %s", shmb_error_name(r));
 }
 
 /* ---- The master, when everybody is gone ---- */

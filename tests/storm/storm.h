@@ -10,6 +10,7 @@
  * storm/frames  a region: a frame for each permit of the pool, and what the named lock guards
  * storm/lock    a named lock
  * storm/pool    an owned semaphore: permit i is frame i
+ * storm/mutex   an owned semaphore of one permit, which guards what it guards in storm/frames
  * storm/count   a counting semaphore
  *
  * The master forks *workers*. Each connects, and its threads, the *players*, play with *kits*: a
@@ -38,6 +39,7 @@ enum {
 #define STORM_FRAMES_NAME "storm/frames"
 #define STORM_LOCK_NAME   "storm/lock"
 #define STORM_POOL_NAME   "storm/pool"
+#define STORM_MUTEX_NAME  "storm/mutex"
 #define STORM_COUNT_NAME  "storm/count"
 
 /* ---- The control page ---- */
@@ -50,6 +52,7 @@ enum storm_wait {
 	WAIT_LOCK_SHARED,
 	WAIT_LOCK_EXCLUSIVE,
 	WAIT_POOL,
+	WAIT_MUTEX,
 	WAIT_COUNT,
 	WAITS,
 };
@@ -69,6 +72,7 @@ enum storm_tally {
 	TALLY_TAKEN,
 	TALLY_ADOPTED,
 	TALLY_CAME_BACK,
+	TALLY_ALONE,
 	TALLY_COUNTED,
 	TALLY_TIMED_OUT,
 	TALLY_NO_SLOT,
@@ -118,7 +122,7 @@ struct kit {
 	struct shmb_region *table;
 	struct shmb_region *frames;
 	struct shmb_lock *lock;
-	struct shmb_semaphore *pool, *count;
+	struct shmb_semaphore *pool, *mutex, *count;
 	unsigned access; /* to the table */
 };
 
@@ -133,6 +137,7 @@ struct player {
 	struct shmb_permit held[STORM_FRAMES];
 	unsigned n_held;
 	bool alone; /* nobody else uses the kit */
+	bool hasty; /* waits for nothing */
 };
 
 /* A number from 0 to @n - 1. */
@@ -187,6 +192,7 @@ void pool_give_all(struct player *player);
 void pool_forget(struct player *player); /* without giving: its client goes, with all it holds */
 void pool_play_alone(struct player *player); /* verbs that do not say which permit */
 void mailbox_play(struct player *player);
+void mutex_play(struct player *player);
 void count_play(struct player *player);
 void count_give_all(struct player *player);
 

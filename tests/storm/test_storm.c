@@ -61,6 +61,8 @@ static void make_objects(struct storm *storm)
 	semaphore.initial = 0;
 	semaphore.maximum = STORM_FRAMES;
 	CHECK_OK(shmb_semaphore_create(kit->client, STORM_POOL_NAME, &semaphore, &kit->pool));
+	semaphore.maximum = 1;
+	CHECK_OK(shmb_semaphore_create(kit->client, STORM_MUTEX_NAME, &semaphore, &kit->mutex));
 }
 
 static void storm_begin(struct storm *storm, struct broker *broker)
@@ -318,7 +320,7 @@ CASE(kills, PRIVATE, .timeout_s = ROUND_ALARM_S)
 						     TALLY_REPAIRED,      TALLY_SNAPSHOTS,
 						     TALLY_LOCKED,        TALLY_TAKEN,
 						     TALLY_ADOPTED,       TALLY_COUNTED };
-	uint64_t kills = setting("STORM_KILLS", harness_slow() > 1 ? 150 : 450);
+	uint64_t kills = setting("STORM_KILLS", harness_slow() > 1 ? 150 : 750);
 	int64_t seconds = (int64_t)setting("STORM_SECONDS", 0);
 	static struct storm storm;
 	int64_t begun;
@@ -343,7 +345,8 @@ CASE(kills, PRIVATE, .timeout_s = ROUND_ALARM_S)
 CASE(threads, PRIVATE, .timeout_s = ROUND_ALARM_S)
 {
 	static const enum storm_tally expected[] = { TALLY_TABLE_WRITTEN, TALLY_TABLE_READ,
-						     TALLY_LOCKED, TALLY_TAKEN, TALLY_COUNTED };
+						     TALLY_LOCKED,        TALLY_TAKEN,
+						     TALLY_ALONE,         TALLY_COUNTED };
 	int64_t seconds = (int64_t)setting("STORM_SECONDS", 3), end;
 	static struct storm storm;
 

@@ -43,6 +43,7 @@ static const char *const names[WAITS] = {
 	[WAIT_LOCK_SHARED] = "the lock, shared",
 	[WAIT_LOCK_EXCLUSIVE] = "the lock, exclusive",
 	[WAIT_POOL] = "a permit",
+	[WAIT_MUTEX] = "the mutex",
 	[WAIT_COUNT] = "the count",
 };
 
@@ -139,6 +140,7 @@ const char *watchdog_look(struct watchdog *watchdog, const pid_t *pids)
 	see_lock(watchdog, STORM_TABLE_NAME, WAIT_TABLE_SHARED, WAIT_TABLE_EXCLUSIVE);
 	see_lock(watchdog, STORM_LOCK_NAME, WAIT_LOCK_SHARED, WAIT_LOCK_EXCLUSIVE);
 	see_semaphore(watchdog, STORM_POOL_NAME, WAIT_POOL);
+	see_semaphore(watchdog, STORM_MUTEX_NAME, WAIT_MUTEX);
 	see_semaphore(watchdog, STORM_COUNT_NAME, WAIT_COUNT);
 	for (unsigned i = 0; i < STORM_WORKERS; i++) {
 		for (unsigned n = 0; pids[i] && n < STORM_THREADS; n++) {

@@ -10,9 +10,9 @@
 
 #include "storm.h"
 
-static void play(struct player *player)
+static void play_once(struct player *player, uint32_t what)
 {
-	switch (player_random(player, 6)) {
+	switch (what) {
 	case 0:
 	case 1:
 		table_play(player);
@@ -24,9 +24,25 @@ static void play(struct player *player)
 	case 4:
 		mailbox_play(player);
 		break;
+	case 5:
+		mutex_play(player);
+		break;
 	default:
 		count_play(player);
 	}
+}
+
+/* Now and then the same again and again, without waiting: two processors that are busy with one
+ * object meet at each of its instructions, those that sleep most of the time never do. */
+static void play(struct player *player)
+{
+	uint32_t what = player_random(player, 7);
+	int times = player_chance(player, 4) ? 100 : 1;
+
+	player->hasty = times > 1;
+	while (times-- > 0)
+		play_once(player, what);
+	player->hasty = false;
 }
 
 static unsigned any_access(struct player *player)
