@@ -74,6 +74,11 @@ struct bench_side {
 int bench_compare(const struct bench *bench, const struct bench_side *sides, size_t n_sides,
 		  double *ret_medians, uint64_t *ret_n);
 
+/* bench_compare_brief() - the same in batches of 50 us, for operations of nanoseconds that involve
+ * one process alone */
+int bench_compare_brief(const struct bench *bench, const struct bench_side *sides, size_t n_sides,
+			double *ret_medians, uint64_t *ret_n);
+
 /* bench_share() - what a share (0.5: the median) of the samples is not above; sorts them */
 double bench_share(double *samples, size_t n, double share);
 

@@ -187,25 +187,13 @@ static int run_wrlock(void *context, uint64_t count, double *ret_ns)
 	return 0;
 }
 
-static int compare_two(const struct bench *bench, const struct bench_side *sides,
-		       struct bench_result *ret_result)
-{
-	double medians[2];
-	int r = bench_compare(bench, sides, 2, medians, &ret_result->n);
-
-	if (r < 0)
-		return r;
-	ret_result->ours = medians[0];
-	ret_result->floor = medians[1];
-	return 0;
-}
-
 /* figure->size slots are published. */
 static int measure_pairs(const struct bench *bench, const struct bench_figure *figure,
 			 const struct bench_side *ways, struct bench_result *ret_result)
 {
 	struct locking locking = { 0 };
 	struct bench_side sides[] = { { ways[0].run, &locking }, { ways[1].run, &locking } };
+	double medians[2] = { 0 };
 	int r = locking_start(bench, &locking), stopped;
 
 	if (r == 0)
@@ -215,7 +203,9 @@ static int measure_pairs(const struct bench *bench, const struct bench_figure *f
 	if (r == 0)
 		r = bench_pin(0, bench->cpus[0]);
 	if (r == 0)
-		r = compare_two(bench, sides, ret_result);
+		r = bench_compare_brief(bench, sides, 2, medians, &ret_result->n);
+	ret_result->ours = medians[0];
+	ret_result->floor = medians[1];
 	stopped = locking_stop(&locking);
 	return r < 0 ? r : stopped;
 }
@@ -371,6 +361,7 @@ static int measure_rivals(const struct bench *bench, const struct bench_figure *
 	struct rivals rivals = { .writes = figure->size };
 	struct rival contenders[] = { { &rivals, OURS }, { &rivals, FLOOR } };
 	const struct bench_side sides[] = { { lead, &contenders[0] }, { lead, &contenders[1] } };
+	double medians[2] = { 0 };
 	int r = locking_start(bench, &rivals.locking), stopped;
 
 	if (r == 0)
@@ -380,7 +371,9 @@ static int measure_rivals(const struct bench *bench, const struct bench_figure *
 	if (r == 0)
 		r = bench_place(bench, placement, rivals.duo.pid);
 	if (r == 0)
-		r = compare_two(bench, sides, ret_result);
+		r = bench_compare(bench, sides, 2, medians, &ret_result->n);
+	ret_result->ours = medians[0];
+	ret_result->floor = medians[1];
 	duo_end(&rivals.duo);
 	stopped = locking_stop(&rivals.locking);
 	return r < 0 ? r : stopped;
