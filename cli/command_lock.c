@@ -171,21 +171,26 @@ static int fail_conflict(const struct target *target, int status)
 				 holder_format(holder, text));
 }
 
-/* Return: CLI_OK (held), or an exit status, told. */
-static int acquire(const struct target *target, const struct lock_values *values, int timeout_ms,
-		   int conflict, bool *ret_died)
+enum outcome { NOT_HELD, HELD, HELD_DIED };
+
+/* *@ret_status: if it is not held, an exit status, told; one for a conflict may be 0. */
+static enum outcome acquire(const struct target *target, const struct lock_values *values,
+			    const struct under *under, int *ret_status)
 {
-	int result = take(target, timeout_ms);
+	int result = take(target, under->timeout_ms);
 
 	if (result == SHMB_ENOTRECOVERABLE && values->reset) {
 		result = reset(target);
 		if (result == 0 || result == SHMB_EINVAL) /* somebody else was faster */
-			result = take(target, timeout_ms);
+			result = take(target, under->timeout_ms);
 	}
-	*ret_died = result == SHMB_EOWNERDEAD && target->kind == SHMB_EXCLUSIVE;
-	if (result == 0 || *ret_died)
-		return CLI_OK;
-	return result == SHMB_ETIMEDOUT ? fail_conflict(target, conflict) : fail(target, result);
+	if (result == 0)
+		return HELD;
+	if (result == SHMB_EOWNERDEAD && target->kind == SHMB_EXCLUSIVE)
+		return HELD_DIED;
+	*ret_status = result == SHMB_ETIMEDOUT ? fail_conflict(target, under->conflict)
+					       : fail(target, result);
+	return NOT_HELD;
 }
 
 /* ---- The command under it ---- */
@@ -280,7 +285,7 @@ static int lock_run(struct cli *cli, const void *parsed, int argc, char **argv)
 	struct target target = { .cli = cli, .name = argv[0] };
 	struct under under = { .nonblock = values->nonblock, .conflict = CLI_FAILED };
 	char client_name[CLIENT_NAME];
-	bool died = false;
+	enum outcome outcome = NOT_HELD;
 	int status = check(cli, values, argc);
 
 	target.kind = values->shared ? SHMB_SHARED : SHMB_EXCLUSIVE;
@@ -295,9 +300,9 @@ static int lock_run(struct cli *cli, const void *parsed, int argc, char **argv)
 		status = open_target(&target, &options, values->recover || values->reset);
 	}
 	if (status == CLI_OK)
-		status = acquire(&target, values, under.timeout_ms, under.conflict, &died);
-	if (status == CLI_OK)
-		status = run_locked(&target, values, died, argv + 1);
+		outcome = acquire(&target, values, &under, &status);
+	if (outcome != NOT_HELD)
+		status = run_locked(&target, values, outcome == HELD_DIED, argv + 1);
 	close_target(&target);
 	cli->client_name = NULL;
 	return status;

@@ -87,7 +87,9 @@ static int fail_conflict(const struct source *source, int status)
 
 enum { SLICE_MS = 500 }; /* how late the broker's end may be noticed; nobody loses a turn by it */
 
-static int take_from(struct source *source, const struct under *under)
+/* *@ret_status: if there was none, an exit status, told; one for a conflict may be 0. Return:
+ * whether it was taken. */
+static bool take_from(struct source *source, const struct under *under, int *ret_status)
 {
 	struct cli *cli = source->cli;
 	int64_t deadline = under->timeout_ms < 0 ? -1 : cli_now_ms() + under->timeout_ms;
@@ -98,14 +100,17 @@ static int take_from(struct source *source, const struct under *under)
 		int result = try_for(source, slice);
 
 		if (result == 0)
-			return CLI_OK;
-		if (result != SHMB_ETIMEDOUT)
-			return cli_fail_client(cli, source->name, result);
-		if (deadline >= 0 && cli_now_ms() >= deadline)
-			return fail_conflict(source, under->conflict);
-		result = shmb_client_process(cli->client);
-		if (result < 0)
-			return cli_fail_client(cli, source->name, result);
+			return true;
+		if (result == SHMB_ETIMEDOUT && deadline >= 0 && cli_now_ms() >= deadline) {
+			*ret_status = fail_conflict(source, under->conflict);
+			return false;
+		}
+		if (result == SHMB_ETIMEDOUT)
+			result = shmb_client_process(cli->client);
+		if (result < 0) {
+			*ret_status = cli_fail_client(cli, source->name, result);
+			return false;
+		}
 	}
 }
 
@@ -150,7 +155,7 @@ static int run_with(const struct source *source, char **argv)
 }
 
 static int take_and_run(struct source *source, const struct take_values *values, int argc,
-			char **argv)
+			char **argv, bool *ret_taken)
 {
 	struct cli *cli = source->cli;
 	struct under under = {
@@ -158,7 +163,10 @@ static int take_and_run(struct source *source, const struct take_values *values,
 		.conflict = argc > 1 ? CLI_FAILED : CLI_TIMED_OUT,
 	};
 	char client_name[CLIENT_NAME];
-	int status = under_parse(cli, &under, NULL, &values->conflict);
+	int status;
+
+	*ret_taken = false;
+	status = under_parse(cli, &under, NULL, &values->conflict);
 
 	if (status == CLI_OK) {
 		if (argc > 1)
@@ -166,8 +174,8 @@ static int take_and_run(struct source *source, const struct take_values *values,
 		status = open_source(source);
 	}
 	if (status == CLI_OK)
-		status = take_from(source, &under);
-	if (status == CLI_OK && argc > 1)
+		*ret_taken = take_from(source, &under, &status);
+	if (*ret_taken && argc > 1)
 		status = run_with(source, argv + 1);
 	shmb_semaphore_free(source->semaphore);
 	cli->client_name = NULL;
@@ -180,11 +188,12 @@ static int wait_run(struct cli *cli, const void *values, int argc, char **argv)
 {
 	struct source source = { .cli = cli, .name = argv[0], .kind = SHMB_COUNTING };
 	struct json json;
+	bool taken;
 	int status;
 
 	cli->runs_command = argc > 1;
-	status = take_and_run(&source, values, argc, argv);
-	if (status == CLI_OK && argc == 1 && cli->json) {
+	status = take_and_run(&source, values, argc, argv, &taken);
+	if (taken && argc == 1 && cli->json) {
 		json = json_begin(stdout);
 		json_string(&json, "name", argv[0]);
 		json_end(&json);
@@ -210,8 +219,9 @@ const struct cli_command command_sem_wait = {
 static int take_run(struct cli *cli, const void *values, int argc, char **argv)
 {
 	struct source source = { .cli = cli, .name = argv[0], .kind = SHMB_OWNED };
+	bool taken;
 
-	return take_and_run(&source, values, argc, argv);
+	return take_and_run(&source, values, argc, argv, &taken);
 }
 
 const struct cli_command command_sem_take = {

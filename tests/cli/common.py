@@ -5,9 +5,11 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 import unittest
 
 SHMBCTL = os.environ["SHMBCTL"]
@@ -150,6 +152,56 @@ class BrokerCase(Case):
 		error = json.loads(result.stderr)
 		self.assertEqual(error["status"], status)
 		return error
+
+
+class CoordinationCase(BrokerCase):
+	"""A test of what commands hold."""
+
+	# Says that it runs and what it was told, and ends with what it reads.
+	COMMAND = ("sh", "-c", 'echo "held $$ ${SHMB_PERMIT--} ${SHMB_OWNER_DIED--}"; read status; exit ${status:-0}')
+
+	def spawn(self, *arguments, **more):
+		process = self.broker.start(*arguments, **more)
+		for stream in (process.stdin, process.stdout, process.stderr):
+			if stream is not None:
+				self.addCleanup(stream.close)
+		self.addCleanup(process.wait)
+		self.addCleanup(process.kill)
+		return process
+
+	def hold(self, *arguments):
+		"""Starts shmbctl with these and a command. Return: the process, once the command runs; `command` is its pid."""
+		process = self.spawn(*arguments, "--", *self.COMMAND, stdin=subprocess.PIPE)
+		self.await_held(process)
+		return process
+
+	def await_held(self, process):
+		words = process.stdout.readline().decode().split()
+		if not words:
+			self.fail(f"it did not run: {process.stderr.read().decode()}")
+		self.assertEqual(words[0], "held")
+		process.command, process.permit, process.owner_died = int(words[1]), words[2], words[3]
+
+	def finish(self, process, status=0):
+		process.stdin.write(f"{status}\n".encode())
+		process.stdin.close()
+		self.assertEqual(process.wait(LIMIT), status)
+		return process.stderr.read().decode()
+
+	def kill(self, process):
+		"""SIGKILL for shmbctl. Returns when its command is gone, too: then nobody can write to the pipe any more."""
+		process.kill()
+		self.assertEqual(process.stdout.read(), b"")
+		self.assertEqual(process.wait(LIMIT), -signal.SIGKILL)
+
+	def until(self, key, value, *arguments):
+		"""Asks until the one object that a command prints says so: for what others do in their own time."""
+		deadline = time.monotonic() + LIMIT
+		while True:
+			found = self.json_lines(*arguments)
+			if len(found) == 1 and found[0][key] == value:
+				return found[0]
+			self.assertLess(time.monotonic(), deadline, found)
 
 
 def main():

@@ -14,7 +14,8 @@ import common
 from common import BrokerCase, Case, SHMBCTL, SOURCE, ctl, environment
 
 COMMANDS = ("create", "resize", "rm", "chmod", "chown", "ls", "stat", "stats", "ping", "read", "write", "dump",
-	    "publish", "wait", "watch", "run")
+	    "publish", "wait", "watch", "run", "locks", "lock", "sem", "sem create", "sem wait", "sem take", "sem post",
+	    "sem value")
 
 
 def options(text):
@@ -27,9 +28,9 @@ class Help(Case):
 		self.assertEqual(text, self.check(ctl("help")))
 		for command in COMMANDS:
 			self.assertRegex(text, rf"(?m)^  {command} +[A-Z]")
-			own = self.check(ctl(command, "--help"))
+			own = self.check(ctl(*command.split(), "--help"))
 			self.assertTrue(own.startswith(f"Usage: shmbctl {command} "), own)
-			self.assertEqual(own, self.check(ctl("help", command)))
+			self.assertEqual(own, self.check(ctl("help", *command.split())))
 			self.assertLessEqual(max(map(len, own.splitlines())), 100)
 
 	def test_version(self):
@@ -40,14 +41,15 @@ class Help(Case):
 		page = (SOURCE / "doc/man/shmbctl.1.scd").read_text()
 		for command in COMMANDS:
 			self.assertRegex(page, rf"(?m)^\*{command}\*")
-			self.assertEqual(options(self.check(ctl(command, "--help"))) - options(page), set(), command)
+			self.assertEqual(options(self.check(ctl(*command.split(), "--help"))) - options(page), set(), command)
 
 	def test_completions_say_the_same(self):
 		for name in ("shmbctl.bash", "_shmbctl"):
 			text = (SOURCE / "cli/completion" / name).read_text()
 			for command in COMMANDS:
-				self.assertRegex(text, rf"\b{command}\b")
-				self.assertEqual(options(self.check(ctl(command, "--help"))) - options(text), set(), (name, command))
+				words = command.split()
+				self.assertRegex(text, rf"\b{words[-1]}\b")
+				self.assertEqual(options(self.check(ctl(*words, "--help"))) - options(text), set(), (name, command))
 
 
 class Usage(Case):
@@ -77,6 +79,36 @@ class Usage(Case):
 		self.usage("--timeout: '99999999' is no time in seconds", "ls", "-t", "99999999")
 		self.usage("--offset: '-1' is no size", "read", "--offset=-1", "n")
 		self.usage("--count: '1K' is no number", "watch", "-c1K", "n")
+		self.usage("too many arguments, from 'b' on", "sem", "a", "b")
+		self.usage("an argument is missing: usage: shmbctl sem create ", "sem", "create")
+		self.usage("--holders needs the name of a lock", "locks", "--holders")
+		self.usage("--holders needs the name of a semaphore", "sem", "-H")
+		self.usage("'x' is no number from 1 to 2147483647", "sem", "post", "n", "x")
+		self.usage("'0' is no number from 1 to 2147483647", "sem", "post", "n", "0")
+
+	def test_usage_of_what_runs_commands(self):
+		"""Statuses below 125 are those of the command that they run."""
+		for message, *arguments in (
+			("an argument is missing", "lock"),
+			("a command is missing", "lock", "n"),
+			("a command is missing", "lock", "n", "--"),
+			("--create runs no command", "lock", "--create", "n", "true"),
+			("exclude each other", "lock", "-s", "-x", "n", "true"),
+			("need the lock exclusively", "lock", "-s", "--recover", "n", "true"),
+			("need the lock exclusively", "lock", "-s", "--reset", "n", "true"),
+			("--nonblock and a time to wait exclude each other", "lock", "-n", "-w", "1", "n", "true"),
+			("--nonblock and a time to wait exclude each other", "lock", "-n", "-t", "1", "n", "true"),
+			("--wait and --timeout are the same", "lock", "-w", "1", "-t", "1", "n", "true"),
+			("--conflict-exit-code is 0 to 255", "lock", "-E", "256", "n", "true"),
+			("--slots is 1 to 1024", "lock", "--slots=0", "n", "true"),
+			("--lifetime: 'long' is none of", "lock", "--lifetime=long", "n", "true"),
+			("would go with this command", "lock", "--create", "--lifetime=session", "n"),
+			("--mode: '9' is no mode", "lock", "--mode=9", "n", "true"),
+			("too few arguments", "sem", "take", "n"),
+			("exclude each other", "sem", "take", "-n", "-t", "1", "n", "true"),
+			("exclude each other", "sem", "wait", "-n", "-t", "1", "n", "true"),
+		):
+			self.check(ctl(*arguments), 125, message)
 
 
 class NoBroker(Case):
@@ -170,12 +202,20 @@ printf '%s\n' "${COMPREPLY[@]}"
 
 	def test_commands_and_options(self):
 		self.assertEqual(self.complete("re"), ["resize", "read"])
-		self.assertEqual(set(COMMANDS) - set(self.complete("")), set())
+		self.assertEqual({command.split()[0] for command in COMMANDS} - set(self.complete("")), set())
 		self.assertEqual(self.complete("create", "--ca"), ["--capacity="])
 		self.assertEqual(self.complete("create", "--backing", ""), ["shm", "memfd"])
 		self.assertEqual(self.complete("create", "--backing", "=", "me"), ["memfd"])
 		self.assertEqual(self.complete("create", "--backing", "="), ["shm", "memfd"])
 		self.assertEqual(self.complete("help", "sta"), ["stat", "stats"])
+		self.assertEqual(self.complete("help", "sem", "p"), ["post"])
+		self.assertEqual(self.complete("lock", "--sh"), ["--shared"])
+		self.assertEqual(self.complete("lock", "--lifetime", "=", "p"), ["persistent"])
+		self.assertEqual(self.complete("sem", "cr"), ["create"])
+		self.assertEqual(self.complete("sem", "--q"), ["--quiet"])
+		self.assertEqual(self.complete("sem", "create", "--ow"), ["--owned"])
+		self.assertEqual(self.complete("sem", "take", "--non"), ["--nonblock"])
+		self.assertEqual(self.complete("sem", "take", "--ow"), [])
 
 	def test_names(self):
 		self.assertEqual(self.complete("read", "cam/"), ["cam/0", "cam/1"])
@@ -185,6 +225,22 @@ printf '%s\n' "${COMPREPLY[@]}"
 		self.assertEqual(self.complete("read", "cam/0", "o"), [])
 		self.assertEqual(self.complete("chmod", "0600", "o"), ["other"])
 		self.assertEqual(self.complete("stat", "\\~"), [f"\\~{os.getuid()}/own"])
+
+	def test_names_of_other_kinds(self):
+		self.ok("lock", "--create", "cam/lock")
+		self.ok("sem", "create", "cam/sem")
+		self.ok("lock", "cam/0", "--", "true")  # which locks lists, as ls does
+		self.assertEqual(self.complete("read", "cam/"), ["cam/0", "cam/1"])
+		self.assertEqual(self.complete("locks", "cam/"), ["cam/0", "cam/lock"])
+		self.assertEqual(self.complete("lock", "cam/"), ["cam/0", "cam/1", "cam/lock"])
+		self.assertEqual(self.complete("lock", "-s", "-n", "cam/l"), ["cam/lock"])
+		self.assertEqual(self.complete("lock", "-w", "5", "cam/l"), ["cam/lock"])
+		self.assertEqual(self.complete("rm", "cam/"), ["cam/0", "cam/1", "cam/lock", "cam/sem"])
+		for command in (["sem"], ["sem", "wait"], ["sem", "take", "-n"], ["sem", "post"], ["sem", "value"]):
+			self.assertEqual(self.complete(*command, "cam/"), ["cam/sem"], command)
+		self.assertEqual(self.complete("sem", "post", "cam/sem", ""), [])
+		for command in (["lock", "cam/0"], ["lock", "cam/0", "--"], ["sem", "take", "cam/sem"], ["run"], ["run", "--"]):
+			self.assertIn("shuf", self.complete(*command, "shu"), command)
 
 	def test_broker_of_the_line(self):
 		for words in (["-a", self.broker.address], [f"--address={self.broker.address}"],
