@@ -319,6 +319,7 @@ sys.exit(len(sys.stdin.read()))
 	def test_shmbctl_and_broker(self):
 		process = self.start(self.SCRIPT)
 		told = self.told(process)
+		os.kill(told["broker"], signal.SIGSTOP)  # or it might end by itself before it is killed
 		process.kill()
 		os.kill(told["broker"], signal.SIGKILL)
 		self.all_gone(process)
