@@ -152,6 +152,7 @@ struct fake_region *fake_make(struct fake *fake, const char *name, uint64_t size
 	region->words->magic = LAYOUT_PUBLISH_MAGIC;
 	region->words->version = LAYOUT_PUBLISH_VERSION;
 	region->words->size = size;
+	region->lock = (struct fake_lock){ .fd = -1, .n_slots = FAKE_SLOTS };
 	pthread_mutex_lock(&fake->mutex);
 	fake->n_regions++;
 	pthread_mutex_unlock(&fake->mutex);
@@ -181,8 +182,12 @@ static void remove_region(struct fake *fake, const char *name)
 struct wire_region_attached fake_attached(struct fake *fake, const struct fake_region *region,
 					  uint64_t access, bool created)
 {
+	uint32_t handle = ++fake->next_handle;
+
+	MUST(handle < FAKE_HANDLES);
+	fake->locks_of_handles[handle] = &fake->regions[region - fake->regions].lock;
 	return (struct wire_region_attached){
-		.handle = ++fake->next_handle,
+		.handle = handle,
 		.id = (uint64_t)(region - fake->regions) + 1,
 		.size = region->size,
 		.capacity = region->capacity,
@@ -192,7 +197,264 @@ struct wire_region_attached fake_attached(struct fake *fake, const struct fake_r
 	};
 }
 
+/* ---- Locks and semaphores ---- */
+
+static void make_lock(struct fake_lock *lock)
+{
+	size_t bytes = layout_lock_bytes(lock->n_slots);
+
+	lock->fd = make_segment(bytes);
+	lock->words = map(lock->fd, bytes);
+	lock->words->magic = LAYOUT_LOCK_MAGIC;
+	lock->words->version = LAYOUT_LOCK_VERSION;
+	lock->words->n_slots = lock->n_slots;
+}
+
+static void free_lock(struct fake_lock *lock)
+{
+	if (!lock->words)
+		return;
+	munmap(lock->words, layout_lock_bytes(lock->n_slots));
+	close(lock->fd);
+}
+
+struct fake_lock *fake_lock_of(struct fake *fake, struct fake_region *region)
+{
+	pthread_mutex_lock(&fake->mutex);
+	if (!region->lock.words)
+		make_lock(&region->lock);
+	pthread_mutex_unlock(&fake->mutex);
+	return &region->lock;
+}
+
+struct fake_lock *fake_named_lock(struct fake *fake, const char *name)
+{
+	struct fake_lock *found = NULL;
+
+	pthread_mutex_lock(&fake->mutex);
+	for (unsigned i = 0; i < fake->n_locks; i++)
+		if (strcmp(fake->locks[i].name, name) == 0)
+			found = &fake->locks[i];
+	pthread_mutex_unlock(&fake->mutex);
+	return found;
+}
+
+struct layout_locker fake_locker(const struct fake_lock *lock, uint32_t slot)
+{
+	return (struct layout_locker){
+		.lock = lock->words,
+		.own = &lock->words->slots[slot - 1],
+		.slot = slot,
+		.n_slots = lock->n_slots,
+	};
+}
+
+static struct fake_semaphore *find_semaphore(struct fake *fake, const char *name)
+{
+	for (unsigned i = 0; i < fake->n_semaphores; i++)
+		if (strcmp(fake->semaphores[i].name, name) == 0)
+			return &fake->semaphores[i];
+	return NULL;
+}
+
+static void make_arena(struct fake *fake)
+{
+	fake->arena_fd = make_segment(LAYOUT_ARENA_BYTES);
+	fake->arena = map(fake->arena_fd, LAYOUT_ARENA_BYTES);
+	fake->arena->magic = LAYOUT_ARENA_MAGIC;
+	fake->arena->version = LAYOUT_ARENA_VERSION;
+	fake->next_unit = LAYOUT_ARENA_FIRST;
+}
+
+static void *words_at(const struct fake *fake, uint32_t unit)
+{
+	return (char *)fake->arena + (size_t)unit * LAYOUT_ARENA_UNIT;
+}
+
+static struct fake_semaphore *make_semaphore(struct fake *fake, const char *name,
+					     const struct wire_semaphore_create_params *params)
+{
+	struct fake_semaphore *semaphore = &fake->semaphores[fake->n_semaphores];
+
+	MUST(fake->n_semaphores < FAKE_SEMAPHORES);
+	if (!fake->arena)
+		make_arena(fake);
+	snprintf(semaphore->name, sizeof(semaphore->name), "%s", name);
+	semaphore->kind = params->kind;
+	semaphore->maximum = params->maximum;
+	semaphore->unit = fake->next_unit;
+	fake->next_unit +=
+		params->kind == SHMB_OWNED ? layout_owned_units((uint32_t)params->maximum) : 1;
+	if (params->kind == SHMB_COUNTING) {
+		struct layout_counting *words = words_at(fake, semaphore->unit);
+
+		words->value = (uint32_t)(params->has & WIRE_HAS(semaphore_create_params, initial)
+						  ? 2 * params->initial
+						  : 0);
+	}
+	fake->n_semaphores++;
+	return semaphore;
+}
+
+void *fake_words(struct fake *fake, const char *name)
+{
+	struct fake_semaphore *semaphore;
+
+	pthread_mutex_lock(&fake->mutex);
+	semaphore = find_semaphore(fake, name);
+	MUST(semaphore);
+	pthread_mutex_unlock(&fake->mutex);
+	return words_at(fake, semaphore->unit);
+}
+
+static uint32_t slot_of(struct fake *fake, int peer)
+{
+	uint32_t slot = 0;
+
+	pthread_mutex_lock(&fake->mutex);
+	for (uint32_t i = 0; i < FAKE_PEERS; i++)
+		if (fake->peers[i] == peer)
+			slot = i + 1;
+	pthread_mutex_unlock(&fake->mutex);
+	MUST(slot != 0);
+	return slot;
+}
+
+uint32_t fake_slot(struct fake *fake)
+{
+	return slot_of(fake, fake_peer(fake));
+}
+
 /* ---- What it does by itself ---- */
+
+static void answer_error(const struct fake_seen *seen, const char *code)
+{
+	struct wire_error error = { .code = wire_string(code) };
+
+	fake_error(seen, &error);
+}
+
+static void answer_region_lock(struct fake *fake, const struct fake_seen *seen)
+{
+	struct fake_lock *lock = fake->locks_of_handles[seen->params.handle.handle];
+	struct wire_region_lock_result result = { .slot = 0 };
+
+	MUST(lock);
+	pthread_mutex_lock(&fake->mutex);
+	if (!lock->words)
+		make_lock(lock);
+	if (lock->n_given < lock->n_slots)
+		result.slot = ++lock->n_given;
+	pthread_mutex_unlock(&fake->mutex);
+	result.slots = lock->n_slots;
+	if (result.slot == 0)
+		answer_error(seen, "no-slots");
+	else
+		fake_result(fake, seen, &result, &lock->fd, 1);
+}
+
+static void attach_lock(struct fake *fake, const struct fake_seen *seen, struct fake_lock *lock,
+			bool created)
+{
+	struct wire_lock_attached result = {
+		.handle = ++fake->next_handle,
+		.id = 1000 + (uint64_t)(lock - fake->locks),
+		.slot = ++lock->n_given,
+		.slots = lock->n_slots,
+		.created = created,
+	};
+
+	fake_result(fake, seen, &result, &lock->fd, 1);
+}
+
+static void answer_lock_create(struct fake *fake, const struct fake_seen *seen)
+{
+	const struct wire_lock_create_params *params = &seen->params.lock_create;
+	struct fake_lock *lock = fake_named_lock(fake, seen->text);
+	bool created = !lock;
+
+	if (lock && !params->open_existing) {
+		answer_error(seen, "exists");
+		return;
+	}
+	if (created) {
+		pthread_mutex_lock(&fake->mutex);
+		MUST(fake->n_locks < FAKE_LOCKS);
+		lock = &fake->locks[fake->n_locks++];
+		snprintf(lock->name, sizeof(lock->name), "%s", seen->text);
+		lock->n_slots = params->has & WIRE_HAS(lock_create_params, slots)
+					? (uint32_t)params->slots
+					: FAKE_SLOTS;
+		make_lock(lock);
+		pthread_mutex_unlock(&fake->mutex);
+	}
+	attach_lock(fake, seen, lock, created);
+}
+
+static void answer_lock_open(struct fake *fake, const struct fake_seen *seen)
+{
+	struct fake_lock *lock = fake_named_lock(fake, seen->text);
+
+	if (lock)
+		attach_lock(fake, seen, lock, false);
+	else
+		answer_error(seen, "not-found");
+}
+
+static void attach_semaphore(struct fake *fake, const struct fake_seen *seen,
+			     const struct fake_semaphore *semaphore, bool created)
+{
+	struct wire_semaphore_attached result = {
+		.handle = ++fake->next_handle,
+		.id = 2000 + (uint64_t)(semaphore - fake->semaphores),
+		.kind = semaphore->kind,
+		.maximum = semaphore->maximum,
+		.arena = 7,
+		.unit = semaphore->unit,
+		.slot = slot_of(fake, seen->peer),
+		.created = created,
+	};
+
+	fake_result(fake, seen, &result, NULL, 0);
+}
+
+static void answer_semaphore_create(struct fake *fake, const struct fake_seen *seen)
+{
+	const struct wire_semaphore_create_params *params = &seen->params.semaphore_create;
+	struct fake_semaphore *semaphore;
+	bool created;
+
+	pthread_mutex_lock(&fake->mutex);
+	semaphore = find_semaphore(fake, seen->text);
+	created = !semaphore;
+	if (created)
+		semaphore = make_semaphore(fake, seen->text, params);
+	pthread_mutex_unlock(&fake->mutex);
+	if (created || params->open_existing)
+		attach_semaphore(fake, seen, semaphore, created);
+	else
+		answer_error(seen, "exists");
+}
+
+static void answer_semaphore_open(struct fake *fake, const struct fake_seen *seen)
+{
+	struct fake_semaphore *semaphore;
+
+	pthread_mutex_lock(&fake->mutex);
+	semaphore = find_semaphore(fake, seen->text);
+	pthread_mutex_unlock(&fake->mutex);
+	if (semaphore)
+		attach_semaphore(fake, seen, semaphore, false);
+	else
+		answer_error(seen, "not-found");
+}
+
+static void answer_arena(struct fake *fake, const struct fake_seen *seen)
+{
+	struct wire_arena_result result = { .bytes = LAYOUT_ARENA_BYTES };
+
+	fake_result(fake, seen, &result, &fake->arena_fd, 1);
+}
 
 static void answer_attached(struct fake *fake, const struct fake_seen *seen,
 			    struct fake_region *region, uint64_t access, bool created)
@@ -262,6 +524,24 @@ static void answer(struct fake *fake, const struct fake_seen *seen)
 	case WIRE_REGION_OPEN:
 		answer_open(fake, seen);
 		break;
+	case WIRE_REGION_LOCK:
+		answer_region_lock(fake, seen);
+		break;
+	case WIRE_LOCK_CREATE:
+		answer_lock_create(fake, seen);
+		break;
+	case WIRE_LOCK_OPEN:
+		answer_lock_open(fake, seen);
+		break;
+	case WIRE_SEMAPHORE_CREATE:
+		answer_semaphore_create(fake, seen);
+		break;
+	case WIRE_SEMAPHORE_OPEN:
+		answer_semaphore_open(fake, seen);
+		break;
+	case WIRE_SEMAPHORE_ARENA:
+		answer_arena(fake, seen);
+		break;
 	case WIRE_REGION_REMOVE:
 		remove_region(fake, seen->text);
 		/* fallthrough */
@@ -294,6 +574,12 @@ static void read_params(struct fake_seen *seen, const struct wire_incoming *mess
 		struct wire_region_chmod_params chmod;
 		struct wire_region_chown_params chown;
 		struct wire_region_list_params list;
+		struct wire_lock_create_params lock_create;
+		struct wire_lock_name lock_name;
+		struct wire_semaphore_create_params semaphore_create;
+		struct wire_semaphore_name semaphore_name;
+		struct wire_arena_params arena;
+		struct wire_holders_params holders;
 	} body;
 	const char *field;
 	size_t size = message->method->params->size;
@@ -313,6 +599,23 @@ static void read_params(struct fake_seen *seen, const struct wire_incoming *mess
 	case WIRE_REGION_REMOVE:
 		copy_text(seen, &body.remove.name);
 		break;
+	case WIRE_LOCK_CREATE:
+		copy_text(seen, &body.lock_create.name);
+		break;
+	case WIRE_LOCK_OPEN:
+	case WIRE_LOCK_STAT:
+		copy_text(seen, &body.lock_name.name);
+		break;
+	case WIRE_SEMAPHORE_CREATE:
+		copy_text(seen, &body.semaphore_create.name);
+		break;
+	case WIRE_SEMAPHORE_OPEN:
+	case WIRE_SEMAPHORE_STAT:
+		copy_text(seen, &body.semaphore_name.name);
+		break;
+	case WIRE_HOLDERS:
+		copy_text(seen, &body.holders.name);
+		break;
 	case WIRE_REGION_STAT:
 		copy_text(seen, &body.ref.name);
 		break;
@@ -323,6 +626,8 @@ static void read_params(struct fake_seen *seen, const struct wire_incoming *mess
 		copy_text(seen, &body.chown.name);
 		break;
 	case WIRE_REGION_LIST:
+	case WIRE_LOCK_LIST:
+	case WIRE_SEMAPHORE_LIST:
 		copy_text(seen, &body.list.cursor);
 		break;
 	default:
@@ -498,6 +803,13 @@ static void free_regions(struct fake *fake)
 		munmap(region->words, LAYOUT_PUBLISH_BYTES);
 		close(region->data);
 		close(region->page);
+		free_lock(&region->lock);
+	}
+	for (unsigned i = 0; i < fake->n_locks; i++)
+		free_lock(&fake->locks[i]);
+	if (fake->arena) {
+		munmap(fake->arena, LAYOUT_ARENA_BYTES);
+		close(fake->arena_fd);
 	}
 }
 

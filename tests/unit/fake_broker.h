@@ -19,11 +19,21 @@
 
 #include <shmbroker/shmbroker.h>
 
+#include "layout/lock.h"
 #include "layout/publish.h"
+#include "layout/semaphore.h"
 #include "wire/packet.h"
 #include "wire/wire.h"
 
-enum { FAKE_PEERS = 16, FAKE_REGIONS = 8, FAKE_LOG = 256 };
+enum {
+	FAKE_PEERS = 16,
+	FAKE_REGIONS = 8,
+	FAKE_LOCKS = 8,
+	FAKE_SEMAPHORES = 64,
+	FAKE_HANDLES = 65536,
+	FAKE_LOG = 256,
+	FAKE_SLOTS = 8, /* of a lock, unless asked for more */
+};
 
 struct fake;
 
@@ -42,15 +52,35 @@ struct fake_seen {
 		struct wire_region_resize_params resize;
 		struct wire_region_chown_params chown;
 		struct wire_region_list_params list;
+		struct wire_remove_params remove;
+		struct wire_lock_create_params lock_create;
+		struct wire_semaphore_create_params semaphore_create;
+		struct wire_arena_params arena;
+		struct wire_holders_params holders;
 	} params;
-	char text[256]; /* the name, or the client's name */
+	char text[256]; /* the name, or the client's name, or the cursor */
 };
 
 /* Runs in the fake's thread. Return: true if it dealt with the message. */
 typedef bool fake_handler(struct fake *fake, const struct fake_seen *seen);
 
+/* A lock segment, and how many slots were given out. */
+struct fake_lock {
+	char name[256]; /* of a named one */
+	int fd;
+	uint32_t n_slots, n_given;
+	struct layout_lock *words; /* NULL: none yet */
+};
+
+struct fake_semaphore {
+	char name[256];
+	uint64_t kind, maximum;
+	uint32_t unit;
+};
+
 struct fake_region {
 	char name[SHMB_NAME_MAX + 1];
+	struct fake_lock lock;
 	uint64_t size, capacity;
 	int data, page; /* descriptors */
 	struct layout_publish *words;
@@ -83,6 +113,17 @@ struct fake {
 	struct fake_region regions[FAKE_REGIONS];
 	unsigned n_regions;
 	uint32_t next_handle;
+	struct fake_lock locks[FAKE_LOCKS];
+	unsigned n_locks;
+	struct fake_lock *locks_of_handles[FAKE_HANDLES];
+
+	/* All semaphores lie in one arena; a peer's slot there is its place among the peers, plus
+	 * one. */
+	int arena_fd;
+	struct layout_arena *arena; /* NULL: none yet */
+	uint32_t next_unit;
+	struct fake_semaphore semaphores[FAKE_SEMAPHORES];
+	unsigned n_semaphores;
 };
 
 /* fake_start() - listens in a directory of its own when it returns; fake_stop() ends and removes
@@ -135,6 +176,23 @@ struct wire_region_attached fake_attached(struct fake *fake, const struct fake_r
 /* fake_make() - a region that a client can open */
 struct fake_region *fake_make(struct fake *fake, const char *name, uint64_t size,
 			      uint64_t capacity);
+
+/* ---- Locks and semaphores ---- */
+
+/* fake_lock() - the lock of a region; made if need be */
+struct fake_lock *fake_lock_of(struct fake *fake, struct fake_region *region);
+
+/* fake_named_lock() - an existing one, or NULL */
+struct fake_lock *fake_named_lock(struct fake *fake, const char *name);
+
+/* fake_locker() - what a slot of a lock is made of, as the broker needs it for a repair */
+struct layout_locker fake_locker(const struct fake_lock *lock, uint32_t slot);
+
+/* fake_words() - where a semaphore is */
+void *fake_words(struct fake *fake, const char *name);
+
+/* fake_slot() - the slot of the peer that said hello last */
+uint32_t fake_slot(struct fake *fake);
 
 /* ---- For the tests ---- */
 
