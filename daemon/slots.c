@@ -10,7 +10,9 @@
 #include <utlist.h>
 
 enum {
-	UNDO_AT_ONCE = 64, /* some 10 microseconds each */
+	/* That the loop may stand still for repairs in one turn. Most take some 10 microseconds;
+	 * one in an arena full of semaphores that claim to have sleepers takes milliseconds. */
+	TURN_NS = 2000000,
 	AGAIN_MS = 10,
 };
 
@@ -64,14 +66,35 @@ void slots_release(struct broker *broker, struct slots *slots, uint32_t slot)
 		DL_APPEND2(broker->repairs.due, slots, previous, next);
 }
 
-/* Return: false if one could not be undone now. */
-static bool undo_slots(struct broker *broker, struct slots *slots, unsigned *budget)
+/* Many calls may come in one turn of the loop; they share its time. */
+static bool has_time(struct broker *broker)
 {
-	for (uint32_t i = 0; i < slots->size && slots->due > 0 && *budget > 0; i++) {
+	struct repairs *repairs = &broker->repairs;
+	uint64_t now = uv_now(&broker->loop);
+
+	if (repairs->turn != now) {
+		repairs->turn = now;
+		repairs->spent_ns = 0;
+	}
+	return repairs->spent_ns < TURN_NS;
+}
+
+static int undo_one(struct broker *broker, struct slots *slots, uint32_t slot)
+{
+	uint64_t start = uv_hrtime();
+	int result = slots->undo(broker, slots->object, slot);
+
+	broker->repairs.spent_ns += uv_hrtime() - start;
+	return result;
+}
+
+/* Return: false if one could not be undone now. */
+static bool undo_slots(struct broker *broker, struct slots *slots)
+{
+	for (uint32_t i = 0; i < slots->size && slots->due > 0 && has_time(broker); i++) {
 		if (slots->owners[i] != &due_mark)
 			continue;
-		--*budget;
-		if (slots->undo(broker, slots->object, i + 1) < 0)
+		if (undo_one(broker, slots, i + 1) < 0)
 			return false;
 		slots->owners[i] = NULL;
 		slots->used--;
@@ -94,13 +117,12 @@ static void on_again(uv_timer_t *timer)
 void slots_undo_some(struct broker *broker)
 {
 	struct repairs *repairs = &broker->repairs;
-	unsigned budget = UNDO_AT_ONCE;
 	bool failed = false;
 
-	while (repairs->due && budget > 0 && !failed) {
+	while (repairs->due && has_time(broker) && !failed) {
 		struct slots *slots = repairs->due;
 
-		failed = !undo_slots(broker, slots, &budget);
+		failed = !undo_slots(broker, slots);
 		DL_DELETE2(repairs->due, slots, previous, next);
 		if (slots->due > 0) /* others have their turn */
 			DL_APPEND2(repairs->due, slots, previous, next);

@@ -34,6 +34,8 @@ struct repairs {
 	struct slots *due;
 	uv_idle_t more;   /* there was too much for one turn of the loop */
 	uv_timer_t again; /* something failed */
+	uint64_t turn;    /* of the loop, by its clock, and the time it has spent on repairs */
+	uint64_t spent_ns;
 	uint64_t total;
 };
 
