@@ -21,6 +21,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -395,6 +396,16 @@ uint64_t broker_stat(struct broker *broker, const char *name)
 			return *(const uint64_t *)(const void *)((const char *)&stats +
 								 type->fields[i].offset);
 	FAIL("no figure %s", name);
+}
+
+int64_t broker_cpu_us(const struct broker *broker)
+{
+	struct timespec used;
+	clockid_t clock;
+
+	CHECK_INT(clock_getcpuclockid(broker->pid, &clock), 0);
+	SYS(clock_gettime(clock, &used));
+	return (int64_t)used.tv_sec * 1000000 + used.tv_nsec / 1000;
 }
 
 /* ---- What it leaves in files ---- */

@@ -143,6 +143,10 @@ bool broker_settles(struct broker *broker);
 /* broker_stat() - one of the daemon's figures, such as "regions" */
 uint64_t broker_stat(struct broker *broker, const char *name);
 
+/* broker_cpu_us() - processor time that the daemon has used so far, microseconds: what it does,
+ * however busy the machine is with something else */
+int64_t broker_cpu_us(const struct broker *broker);
+
 /* broker_log_count() - how often a text occurs in what the daemon said */
 unsigned broker_log_count(const struct broker *broker, const char *text);
 

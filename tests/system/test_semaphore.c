@@ -440,6 +440,56 @@ CASE(F36_threads_of_one_client_take_different_permits, PRIVATE, .timeout_s = 60)
 	shmb_client_free(client);
 }
 
+CASE(closing_one_semaphore_gives_back_its_permits_alone, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker), *other = connect_to(broker);
+	struct shmb_semaphore *a = owned(other, "a", 2), *b = owned(other, "b", 2);
+	struct shmb_semaphore *mine = open_semaphore(client, "a");
+	struct shmb_semaphore *kept = open_semaphore(client, "b");
+
+	CHECK_OK(shmb_semaphore_wait(mine, 0));
+	CHECK_OK(shmb_semaphore_wait(kept, 0)); /* in the same arena, with the same slot */
+	shmb_semaphore_free(mine);
+	UNTIL(broker, shmb_semaphore_value(a) == 2);
+	CHECK_INT(shmb_semaphore_value(b), 1);
+	mine = open_semaphore(client, "a");
+	CHECK_INT(shmb_semaphore_value(mine), 2);
+	CHECK_CODE(shmb_semaphore_post(mine, 1), SHMB_EOVERFLOW);
+	CHECK_OK(shmb_semaphore_post(kept, 1));
+	shmb_semaphore_free(kept);
+	shmb_semaphore_free(mine);
+	shmb_semaphore_free(a);
+	shmb_semaphore_free(b);
+	shmb_client_free(other);
+	shmb_client_free(client);
+}
+
+static void *wait_for_one(void *semaphore)
+{
+	CHECK_OK(shmb_semaphore_wait(semaphore, -1));
+	return NULL;
+}
+
+/* More threads of one client than its slot can show: all are woken, some are not counted. */
+CASE(F36_more_threads_can_sleep_than_are_shown, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_semaphore *semaphore = counting(client, "s", 0, 0);
+	pthread_t threads[24];
+	size_t i;
+
+	for (i = 0; i < 24; i++)
+		CHECK_INT(pthread_create(&threads[i], NULL, wait_for_one, semaphore), 0);
+	UNTIL(broker, look_at_semaphore(client, "s").waiting == 16);
+	CHECK_OK(shmb_semaphore_post(semaphore, 24));
+	for (i = 0; i < 24; i++)
+		pthread_join(threads[i], NULL);
+	CHECK_INT(shmb_semaphore_value(semaphore), 0);
+	CHECK_INT(look_at_semaphore(client, "s").waiting, 0);
+	shmb_semaphore_free(semaphore);
+	shmb_client_free(client);
+}
+
 /* ---- Many ---- */
 
 /* Mappings of shared memory: lines like "7f4e8c000000-7f4e8c040000 rw-s ...". */
