@@ -56,20 +56,21 @@ static void store(int fd, void *page, size_t offset, void *word, size_t bytes)
 	(void)written; /* a hint, see the header */
 }
 
-void region_write_word(struct broker *broker, struct region *region, size_t offset, uint64_t value,
-		       size_t bytes)
+int region_write_word(struct broker *broker, struct region *region, size_t offset, uint64_t value,
+		      size_t bytes)
 {
 	uint32_t half = (uint32_t)value;
 	int fd = borrow(broker, region, SEGMENT_PUBLISH);
 	void *page;
 
 	if (fd < 0)
-		return;
+		return fd;
 	page = mmap(NULL, sizeof(struct layout_publish), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (page == MAP_FAILED)
-		return;
+		return -errno;
 	store(fd, page, offset, bytes == sizeof(half) ? (void *)&half : (void *)&value, bytes);
 	munmap(page, sizeof(struct layout_publish));
+	return 0;
 }
 
 void region_release_fds(unsigned access, int fds[SEGMENT_MAPPED])

@@ -68,7 +68,22 @@ static void wake(_Atomic uint32_t *word)
 	futex_wake((const uint32_t *)(const void *)word, WAKES_MAX);
 }
 
-/* The publish page first: it is a hint, and the dead one's claim still keeps others out. */
+/* Worth trying again? Else somebody removed the memory: there is nothing that anybody could get. */
+static bool is_shortage(int error)
+{
+	return error == -EMFILE || error == -ENFILE || error == -ENOMEM;
+}
+
+/* For those who take snapshots. */
+static int tell_readers(struct broker *broker, struct region *region)
+{
+	int result = region_write_word(broker, region, offsetof(struct layout_publish, consistency),
+				       LAYOUT_OWNER_DIED, sizeof(uint32_t));
+
+	return is_shortage(result) ? result : 0;
+}
+
+/* The publish page first, as long as the dead one's claim still keeps others out. */
 static int undo(struct broker *broker, void *object, uint32_t slot)
 {
 	struct region *region = object;
@@ -76,20 +91,19 @@ static int undo(struct broker *broker, void *object, uint32_t slot)
 	struct guard guard;
 	int result = open_guard(broker, region, &guard);
 
-	if (result == -EMFILE || result == -ENFILE || result == -ENOMEM)
-		return result;
-	if (result < 0) /* somebody removed the memory: there is nothing that anybody could get */
-		return 0;
+	if (result < 0)
+		return is_shortage(result) ? result : 0;
 	dead = locker_of(region, guard.data, slot);
 	if (region->kind == OBJECT_REGION && layout_lock_died_holding(&dead))
-		region_write_word(broker, region, offsetof(struct layout_publish, consistency),
-				  LAYOUT_OWNER_DIED, sizeof(uint32_t));
-	layout_lock_repair(&dead);
-	wake(&dead.lock->word);
-	wake(&dead.lock->next);
-	wake(&dead.own->readers);
+		result = tell_readers(broker, region);
+	if (result == 0) {
+		layout_lock_repair(&dead);
+		wake(&dead.lock->word);
+		wake(&dead.lock->next);
+		wake(&dead.own->readers);
+	}
 	guard_close(&guard);
-	return 0;
+	return result;
 }
 
 /* ---- Making and attaching ---- */

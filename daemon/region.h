@@ -160,11 +160,13 @@ uint64_t region_sequence(struct broker *broker, struct region *region);
  * region_write_word() - store one word of the publish page, for those who have it mapped
  * @bytes: 4 or 8
  *
- * A failure (a client truncated its own shm segment, or we are out of descriptors) is not an error
- * for anybody else: the words are hints.
+ * A client that truncated its own shm segment is not told of it, nor is anybody else: the words are
+ * hints.
+ *
+ * Return: 0, or a negative errno: the page could not be mapped now. Who can wait tries again later.
  */
-void region_write_word(struct broker *broker, struct region *region, size_t offset, uint64_t value,
-		       size_t bytes);
+int region_write_word(struct broker *broker, struct region *region, size_t offset, uint64_t value,
+		      size_t bytes);
 
 /* region_free() - destroy the memory; for regions that are removed and unattached, and at shutdown
  */
