@@ -28,7 +28,7 @@ static void take(struct player *player, int timeout)
 	atomic_store(&player->self->ledger, ledger(balance, -1));
 	player_wait_begin(player, WAIT_COUNT);
 	r = shmb_semaphore_wait(player->kit->count, timeout);
-	player_wait_end(player);
+	player_wait_end(player, r);
 	RULE(player, r == 0 || r == SHMB_ETIMEDOUT, "wait for the count: %s", shmb_error_name(r));
 	atomic_store(&player->self->ledger, ledger(balance - (r == 0), 0));
 	if (r == 0)

@@ -13,6 +13,9 @@
 #include "harness.h"
 #include "storm.h"
 
+/* As long as a sleep without a wake-up. */
+enum { LONG_US = 950000 };
+
 uint32_t player_random(struct player *player, uint32_t n)
 {
 	/* Marsaglia's xorshift64*; the seed is never 0. */
@@ -49,13 +52,18 @@ void player_wait_begin(struct player *player, enum storm_wait what)
 	if (!player->self)
 		return;
 	atomic_fetch_add(&player->self->wait, 1);
+	atomic_store(&player->self->began, storm_now_us());
 	atomic_store(&player->self->waits_for, what);
 }
 
-void player_wait_end(struct player *player)
+void player_wait_end(struct player *player, int result)
 {
-	if (player->self)
-		atomic_store(&player->self->waits_for, WAIT_NOTHING);
+	if (!player->self)
+		return;
+	if (result != SHMB_ETIMEDOUT &&
+	    storm_now_us() - atomic_load(&player->self->began) > LONG_US)
+		player_tally(player, TALLY_LONG);
+	atomic_store(&player->self->waits_for, WAIT_NOTHING);
 }
 
 int player_timeout(struct player *player)

@@ -94,7 +94,7 @@ static void take(struct player *player)
 		timeout = (int)player_random(player, 3);
 	player_wait_begin(player, WAIT_POOL);
 	r = shmb_semaphore_take(player->kit->pool, timeout, &permit);
-	player_wait_end(player);
+	player_wait_end(player, r);
 	RULE(player, r == 0 || r == SHMB_ETIMEDOUT, "take: %s", shmb_error_name(r));
 	if (r == SHMB_ETIMEDOUT) {
 		player_late(player, "a permit", begun, timeout);
@@ -149,7 +149,7 @@ void pool_play_alone(struct player *player)
 
 	player_wait_begin(player, WAIT_POOL);
 	r = shmb_semaphore_wait(pool, 20);
-	player_wait_end(player);
+	player_wait_end(player, r);
 	RULE(player, r == 0 || r == SHMB_ETIMEDOUT, "wait for a permit: %s", shmb_error_name(r));
 	if (r == 0) {
 		r = shmb_semaphore_post(pool, 2);
@@ -170,7 +170,7 @@ static int lock(struct player *player, enum shmb_lock_kind kind)
 
 	player_wait_begin(player, kind == SHMB_SHARED ? WAIT_LOCK_SHARED : WAIT_LOCK_EXCLUSIVE);
 	r = shmb_lock_acquire(player->kit->lock, kind, timeout);
-	player_wait_end(player);
+	player_wait_end(player, r);
 	RULE(player, r == 0 || r == SHMB_ETIMEDOUT || r == SHMB_EOWNERDEAD, "acquire: %s",
 	     shmb_error_name(r));
 	if (r == SHMB_ETIMEDOUT)
@@ -288,7 +288,7 @@ void mutex_play(struct player *player)
 
 	player_wait_begin(player, WAIT_MUTEX);
 	r = shmb_semaphore_wait(player->kit->mutex, timeout);
-	player_wait_end(player);
+	player_wait_end(player, r);
 	RULE(player, r == 0 || r == SHMB_ETIMEDOUT, "wait for the mutex: %s", shmb_error_name(r));
 	if (r == SHMB_ETIMEDOUT) {
 		player_late(player, "the mutex", begun, timeout);

@@ -75,6 +75,7 @@ enum storm_tally {
 	TALLY_ALONE,
 	TALLY_COUNTED,
 	TALLY_TIMED_OUT,
+	TALLY_LONG,
 	TALLY_NO_SLOT,
 	TALLY_REOPENED,
 	TALLY_SUICIDES,
@@ -85,6 +86,7 @@ struct storm_player_record {
 	_Atomic uint32_t tid;
 	_Atomic uint32_t waits_for; /* enum storm_wait */
 	_Atomic uint32_t wait;      /* its number, so that two waits are not taken for one */
+	_Atomic int64_t began;      /* microseconds, monotonic */
 	/* Of the counting semaphore: given minus taken, and in the low half what may have been
 	 * given (taken, if negative) besides. One word, because its owner may die at any time. */
 	_Atomic int64_t ledger;
@@ -156,7 +158,7 @@ void player_tally(struct player *player, enum storm_tally tally);
 
 /* Around everything that may sleep. */
 void player_wait_begin(struct player *player, enum storm_wait what);
-void player_wait_end(struct player *player);
+void player_wait_end(struct player *player, int result);
 
 /* player_holds() - has it a permit or a count? Then it waits for no other for long, or all might
  * wait for each other. */

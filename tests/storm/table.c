@@ -140,7 +140,7 @@ static int lock(struct player *player, struct kit *kit, enum shmb_lock_kind kind
 
 	player_wait_begin(player, kind == SHMB_SHARED ? WAIT_TABLE_SHARED : WAIT_TABLE_EXCLUSIVE);
 	r = shmb_region_lock(kit->table, kind, timeout);
-	player_wait_end(player);
+	player_wait_end(player, r);
 	if (r == SHMB_ETIMEDOUT)
 		player_late(player,
 			    kind == SHMB_SHARED ? "the table, shared" : "the table, exclusive",
@@ -235,7 +235,7 @@ static void play_copy(struct player *player, struct kit *kit)
 
 	player_wait_begin(player, WAIT_TABLE_SHARED);
 	r = shmb_region_read(kit->table, 0, &copy, sizeof(copy), SHMB_LOCKED);
-	player_wait_end(player);
+	player_wait_end(player, r);
 	if (r == 0)
 		check(player, &copy, "copied under the lock");
 	else

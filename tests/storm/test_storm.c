@@ -123,11 +123,36 @@ static void start_worker(struct storm *storm, unsigned first, unsigned n_clients
 	place->stopped = false;
 }
 
+static bool ended_as_it_may(const struct storm *storm, unsigned i, int status)
+{
+	if (WIFSIGNALED(status))
+		return WTERMSIG(status) == SIGKILL &&
+		       atomic_load(&storm->control->workers[i].doomed) != 0;
+	return WEXITSTATUS(status) == 0 && atomic_load(&storm->control->stop) != 0;
+}
+
+/* Perhaps somebody found what another had left that crashed. */
+static void tell_of_crashes(const struct storm *storm)
+{
+	int status;
+
+	for (unsigned i = 0; i < STORM_WORKERS; i++)
+		if (storm->places[i].pid > 0 &&
+		    waitpid(storm->places[i].pid, &status, WNOHANG) > 0 &&
+		    !ended_as_it_may(storm, i, status))
+			print_error("worker %u, process %d, life %x, ended with status %x\n", i,
+				    (int)storm->places[i].pid,
+				    atomic_load(&storm->control->workers[i].life),
+				    (unsigned)status);
+}
+
 static void check_fault(const struct storm *storm)
 {
-	if (atomic_load(&storm->control->faulted) == 2)
-		FAIL("%s (kill %llu, seed %llu)", storm->control->fault,
-		     (unsigned long long)storm->kills, (unsigned long long)storm->seed);
+	if (atomic_load(&storm->control->faulted) != 2)
+		return;
+	tell_of_crashes(storm);
+	FAIL("%s (kill %llu, seed %llu)", storm->control->fault, (unsigned long long)storm->kills,
+	     (unsigned long long)storm->seed);
 }
 
 /* What the dead had of the counting semaphore, as far as it is known, is given back for them. */
@@ -153,17 +178,15 @@ static void worker_ended(struct storm *storm, unsigned i, int status)
 {
 	struct storm_worker_record *worker = &storm->control->workers[i];
 
-	check_fault(storm);
-	if (WIFSIGNALED(status)) {
-		if (WTERMSIG(status) != SIGKILL || !atomic_load(&worker->doomed))
-			FAIL("worker %d was killed by signal %d (seed %llu)",
-			     (int)storm->places[i].pid, WTERMSIG(status),
-			     (unsigned long long)storm->seed);
-		storm->kills++;
-	} else if (WEXITSTATUS(status) != 0 || !atomic_load(&storm->control->stop)) {
-		FAIL("worker %d ended with %d (seed %llu)", (int)storm->places[i].pid,
-		     WEXITSTATUS(status), (unsigned long long)storm->seed);
+	if (!ended_as_it_may(storm, i, status)) {
+		print_error("worker %u, process %d, life %x, ended with status %x (seed %llu)\n", i,
+			    (int)storm->places[i].pid, atomic_load(&worker->life), (unsigned)status,
+			    (unsigned long long)storm->seed);
+		storm->places[i].pid = 0;
+		check_fault(storm);
+		FAIL("a worker ended by itself");
 	}
+	storm->kills += WIFSIGNALED(status);
 	settle_ledgers(storm, worker);
 	atomic_store(&worker->life, 0);
 	storm->places[i].pid = 0;
