@@ -237,7 +237,9 @@ static int prepare(struct broker *broker, const struct semaphore *semaphore, uin
 	memset(unit_at(&guard, semaphore->unit), 0, (size_t)semaphore->n_units * LAYOUT_ARENA_UNIT);
 	if (semaphore->kind == SHMB_COUNTING)
 		atomic_store(&counting_at(&guard, semaphore)->value, 2 * initial);
-	return guard_close(&guard) ? 0 : -EIO;
+	if (guard_close(&guard))
+		return 0;
+	return guard_error(semaphore_arena_fd(broker, semaphore->arena), LAYOUT_ARENA_BYTES);
 }
 
 static int place(struct broker *broker, struct semaphore *semaphore, struct session *session,
@@ -305,11 +307,41 @@ struct member *semaphore_member(struct session *session, uint64_t arena)
 	return member;
 }
 
+/* The memory in which a session's threads will say that they sleep. */
+static int reserve_slot(struct broker *broker, const struct arena *arena, uint32_t slot)
+{
+	size_t offset = (size_t)slot * LAYOUT_ARENA_UNIT;
+	int fd;
+
+	if (offset < (size_t)sysconf(_SC_PAGESIZE)) /* with the header */
+		return 0;
+	fd = semaphore_arena_fd(broker, arena);
+	return fd < 0 ? fd : guard_touch(fd, LAYOUT_ARENA_BYTES, offset);
+}
+
+static int take_slot(struct broker *broker, struct member *member, struct failure *failure)
+{
+	struct slots *slots = member->arena->slots;
+	uint32_t slot = slots_take(slots, member);
+	int result;
+
+	if (!slot)
+		return answer_fail_limit(failure, SHMB_ESLOTS, "slots", LAYOUT_ARENA_SLOTS);
+	result = reserve_slot(broker, member->arena, slot);
+	if (result < 0) {
+		slots_release(broker, slots, slot);
+		return answer_fail_system(failure, result, "making room for a slot");
+	}
+	member->slot = slot;
+	return 0;
+}
+
 static int join(struct broker *broker, struct session *session, struct arena *arena,
 		struct member **ret_member, struct failure *failure)
 {
 	uint64_t limit = broker->settings.per_user[CHARGE_SLOTS];
 	struct member *member;
+	int result;
 
 	if (!account_charge(session->account, CHARGE_SLOTS, 1, limit))
 		return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(CHARGE_SLOTS),
@@ -323,15 +355,15 @@ static int join(struct broker *broker, struct session *session, struct arena *ar
 	HASH_ADD(hh, session->members, id, sizeof(member->id), member);
 	if (!TABLE_HAS(member))
 		goto no_memory;
-	member->slot = slots_take(arena->slots, member);
-	if (member->slot) {
+	result = take_slot(broker, member, failure);
+	if (result == 0) {
 		*ret_member = member;
 		return 0;
 	}
 	HASH_DEL(session->members, member);
 	free(member);
 	account_uncharge(session->account, CHARGE_SLOTS, 1);
-	return answer_fail_limit(failure, SHMB_ESLOTS, "slots", LAYOUT_ARENA_SLOTS);
+	return result;
 
 no_memory:
 	free(member);

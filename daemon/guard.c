@@ -7,8 +7,10 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Of the one open look; read by the handler, in the same thread. */
@@ -57,4 +59,23 @@ bool guard_close(struct guard *guard)
 	guarded_start = guarded_end = 0;
 	munmap(guard->data, guard->bytes);
 	return !guarded_vanished;
+}
+
+int guard_error(int fd, size_t bytes)
+{
+	struct stat stat;
+
+	return fstat(fd, &stat) == 0 && (uint64_t)stat.st_size >= bytes ? -ENOSPC : -EIO;
+}
+
+int guard_touch(int fd, size_t bytes, size_t offset)
+{
+	struct guard guard;
+	int result = guard_open(&guard, fd, bytes);
+
+	if (result < 0)
+		return result;
+	/* A page that is only read need not be there. */
+	atomic_fetch_or((_Atomic uint32_t *)(void *)((char *)guard.data + offset), 0);
+	return guard_close(&guard) ? 0 : guard_error(fd, bytes);
 }

@@ -30,4 +30,16 @@ int guard_open(struct guard *guard, int fd, size_t bytes);
 /* guard_close() - Return: true, or false: it vanished while we looked */
 bool guard_close(struct guard *guard);
 
+/*
+ * guard_touch() - have memory for one word of a segment, so that no client's access to it can fault
+ *                 later for want of room; leaves what is there
+ * @fd: borrowed
+ *
+ * Return: 0, -ENOSPC, -EIO (somebody has truncated it), or another negative errno.
+ */
+int guard_touch(int fd, size_t bytes, size_t offset);
+
+/* guard_error() - why a segment has vanished: -ENOSPC (it is as long as it was), else -EIO */
+int guard_error(int fd, size_t bytes);
+
 #endif

@@ -141,6 +141,35 @@ static int make_charged(struct broker *broker, struct region *region, struct fai
 	return answer_fail_system(failure, result, "making the lock's memory");
 }
 
+/* The slot's memory. What the header's page holds is there already: all of a small table. */
+static int reserve_slot(const struct region *region, int fd, uint32_t slot)
+{
+	size_t offset =
+		offsetof(struct layout_lock, slots) + (slot - 1) * sizeof(struct layout_lock_slot);
+
+	if (offset < (size_t)sysconf(_SC_PAGESIZE))
+		return 0;
+	return guard_touch(fd, layout_lock_bytes(region->n_slots), offset);
+}
+
+static int take_slot(struct broker *broker, struct attachment *attachment, int fd,
+		     struct failure *failure)
+{
+	struct region *region = attachment->region;
+	uint32_t slot = slots_take(region->slots, attachment);
+	int result;
+
+	if (!slot)
+		return answer_fail_limit(failure, SHMB_ESLOTS, "slots", region->n_slots);
+	result = reserve_slot(region, fd, slot);
+	if (result < 0) {
+		slots_release(broker, region->slots, slot);
+		return answer_fail_system(failure, result, "making room for a slot");
+	}
+	attachment->slot = (uint16_t)slot;
+	return 0;
+}
+
 int lock_attach(struct broker *broker, struct attachment *attachment, int *ret_fd,
 		struct failure *failure)
 {
@@ -159,13 +188,10 @@ int lock_attach(struct broker *broker, struct attachment *attachment, int *ret_f
 		if (*ret_fd < 0)
 			result = answer_fail_system(failure, *ret_fd, "opening the lock's memory");
 	}
-	if (result == 0) {
-		attachment->slot = (uint16_t)slots_take(region->slots, attachment);
-		if (attachment->slot)
-			return 0;
-		result = answer_fail_limit(failure, SHMB_ESLOTS, "slots", region->n_slots);
-	}
-	account_uncharge(account, CHARGE_SLOTS, 1);
+	if (result == 0)
+		result = take_slot(broker, attachment, *ret_fd, failure);
+	if (result != 0)
+		account_uncharge(account, CHARGE_SLOTS, 1);
 	return result;
 }
 
