@@ -64,6 +64,16 @@ static void become(const struct identity *identity)
 	SYS(prctl(PR_SET_PDEATHSIG, SIGKILL));
 }
 
+/* cmocka's handlers would end the case in here, and the daemon with it. */
+static void default_signals(void)
+{
+	static const int signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS };
+	size_t i;
+
+	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		signal(signals[i], SIG_DFL);
+}
+
 static void remember(const struct actor *actor)
 {
 	size_t i;
@@ -118,6 +128,7 @@ struct actor actor_start(struct broker *broker, const struct identity *identity,
 	actor.pid = SYS(fork());
 	if (actor.pid == 0) {
 		in_actor = true;
+		default_signals();
 		dup2(pair[1], CHANNEL);
 		close_range(CHANNEL + 1, ~0U, 0);
 		become(identity);

@@ -758,3 +758,139 @@ CASE(F37_a_repair_without_descriptors_is_made_later, PRIVATE, .faults = true)
 {
 	repair_later(broker, FAULT_MMAP, EMFILE);
 }
+
+static void die_with_the_region_s_lock(struct broker *broker, void *argument)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = open_region(client, "r", SHMB_READ | SHMB_WRITE);
+
+	CHECK_OK(shmb_region_lock(region, SHMB_EXCLUSIVE, 0));
+	say(1);
+	hear();
+	_exit(0);
+}
+
+/* Those who take snapshots learn of the death from another segment than those who lock. */
+CASE(F37_readers_are_told_of_a_dead_owner_though_memory_had_run_out, PRIVATE, .faults = true)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", 4096, NULL), *reader;
+	struct actor owner = actor_start(broker, &SELF, die_with_the_region_s_lock, NULL);
+	char byte;
+
+	actor_hear(&owner);
+	broker_fault(broker, FAULT_MMAP, ENOMEM, 1, 1); /* the lock can be mapped, the page not */
+	actor_kill(&owner);
+	UNTIL(broker, broker_stat(broker, "repairs_total") == 1);
+	CHECK_INT(broker_fault_hits(broker, FAULT_MMAP), 1);
+	reader = open_region(client, "r", SHMB_READ);
+	CHECK_CODE(shmb_region_snapshot(reader, 0, &byte, 1), SHMB_EOWNERDEAD);
+	CHECK_CODE(shmb_region_lock(region, SHMB_EXCLUSIVE, 0), SHMB_EOWNERDEAD);
+	CHECK_CODE(shmb_region_snapshot(reader, 0, &byte, 1), SHMB_EOWNERDEAD);
+	CHECK_OK(shmb_region_mark_consistent(region));
+	CHECK_OK(shmb_region_unlock(region));
+	CHECK_OK(shmb_region_snapshot(reader, 0, &byte, 1));
+	shmb_region_free(reader);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+CASE(descriptors_that_run_out_while_making_locks_come_back, SYSTEM, .nofile = 64)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_lock *locks[64], *more = NULL;
+	unsigned n = 0;
+	char name[16];
+	int r = 0;
+
+	while (n < 64) {
+		snprintf(name, sizeof(name), "l/%u", n);
+		locks[n] = NULL;
+		r = shmb_lock_create(client, name, NULL, &locks[n]);
+		if (r)
+			break;
+		n++;
+	}
+	CHECK(r == SHMB_EMFILE || r == SHMB_EDQUOT); /* of held descriptors */
+	CHECK(n > 3);
+	CHECK_INT(broker_stat(broker, "locks"), n);
+	shmb_lock_free(locks[--n]);
+	UNTIL(broker, broker_stat(broker, "locks") == n);
+	CHECK_OK(shmb_lock_create(client, "again", NULL, &more));
+	CHECK_OK(shmb_lock_acquire(more, SHMB_EXCLUSIVE, 0));
+	CHECK_OK(shmb_lock_release(more));
+	shmb_lock_free(more);
+	while (n > 0)
+		shmb_lock_free(locks[--n]);
+	shmb_client_free(client);
+}
+
+enum { LATE_SLOT = 70 }; /* in a page that nothing has been written to yet */
+
+static void wait_where_there_is_no_room(struct broker *broker, void *argument)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_semaphore *semaphore = NULL;
+	struct shmb_lock *lock = NULL;
+	int r = shmb_semaphore_open(client, "s", &semaphore);
+
+	CHECK(r == 0 || r == SHMB_ENOSPC);
+	if (r == 0)
+		CHECK_CODE(shmb_semaphore_wait(semaphore, 10), SHMB_ETIMEDOUT);
+	r = shmb_lock_open(client, "l", &lock);
+	CHECK(r == 0 || r == SHMB_ENOSPC);
+	if (r == 0)
+		CHECK_OK(shmb_lock_acquire(lock, SHMB_SHARED, 0));
+	if (r == 0)
+		CHECK_OK(shmb_lock_release(lock));
+	shmb_lock_free(lock);
+	shmb_semaphore_free(semaphore);
+	shmb_client_free(client);
+}
+
+/* A full /dev/shm is an error of the call that needs more of it, and no signal in the middle of
+ * waiting. */
+CASE(a_full_shm_is_told_to_whoever_opens, PRIVATE, .shm_mount = "size=512k")
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct shmb_lock_options lock_options = SHMB_LOCK_OPTIONS_INIT;
+	struct wire_semaphore_attached attached;
+	struct wire_lock_attached lock_attached;
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_semaphore *semaphore = create_semaphore(client, "s", SHMB_COUNTING, 0, 0, 0700);
+	struct shmb_region *fill[256];
+	struct raw *peers[LATE_SLOT];
+	struct layout_locker locker;
+	struct shmb_lock *lock = NULL;
+	size_t i, n, n_filled = 0;
+	char name[16];
+
+	lock_options.slots = 200;
+	CHECK_OK(shmb_lock_create(client, "l", &lock_options, &lock));
+	options.flags = SHMB_RESERVE;
+	for (; n_filled < 256; n_filled++) {
+		snprintf(name, sizeof(name), "fill/%zu", n_filled);
+		if (shmb_region_create(client, name, 4096, &options, &fill[n_filled]) != 0)
+			break;
+	}
+	CHECK(n_filled > 0 && n_filled < 256);
+	for (i = 0; i < LATE_SLOT; i++) {
+		peers[i] = said_hello(broker);
+		if (raw_semaphore_open(peers[i], "s", &attached) != 0)
+			break;
+		if (raw_lock_open(peers[i], "l", &lock_attached, &locker) != 0)
+			break;
+		raw_locker_unmap(&locker);
+	}
+	n = i < LATE_SLOT ? i + 1 : i;
+	CHECK(n > 60);
+	actor_run(broker, &SELF, wait_where_there_is_no_room, NULL);
+	for (i = 0; i < n; i++)
+		raw_free(peers[i]);
+	for (i = 0; i < n_filled; i++)
+		shmb_region_free(fill[i]);
+	CHECK_OK(shmb_semaphore_post(semaphore, 1));
+	shmb_lock_free(lock);
+	shmb_semaphore_free(semaphore);
+	shmb_client_free(client);
+}
