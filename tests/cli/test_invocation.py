@@ -43,6 +43,14 @@ class Help(Case):
 			self.assertRegex(page, rf"(?m)^\*{command}\*")
 			self.assertEqual(options(self.check(ctl(*command.split(), "--help"))) - options(page), set(), command)
 
+	def test_completions_know_the_limits(self):
+		page = (SOURCE / "doc/man/shmbroker.conf.5.scd").read_text()
+		limits = re.search(r"^# SECTION \[limits\]\n(.*?)^# ", page, re.S | re.M).group(1)
+		for name in ("shmbctl.bash", "_shmbctl"):
+			text = (SOURCE / "cli/completion" / name).read_text()
+			for key in re.findall(r"^\*([a-z-]+)\*=", limits, re.M):
+				self.assertRegex(text, rf"\b{key}\b", name)
+
 	def test_completions_say_the_same(self):
 		for name in ("shmbctl.bash", "_shmbctl"):
 			text = (SOURCE / "cli/completion" / name).read_text()
