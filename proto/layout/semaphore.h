@@ -70,7 +70,7 @@ enum { LAYOUT_SLEEPERS = 1 };
 enum { LAYOUT_HOLDER_BITS = 11, LAYOUT_HOLDER = (1 << LAYOUT_HOLDER_BITS) - 1 };
 
 _Static_assert(sizeof(struct layout_arena_slot) == LAYOUT_ARENA_UNIT, "a slot is one unit");
-_Static_assert(sizeof(struct layout_arena) == LAYOUT_ARENA_FIRST * LAYOUT_ARENA_UNIT,
+_Static_assert(sizeof(struct layout_arena) == (size_t)LAYOUT_ARENA_FIRST * LAYOUT_ARENA_UNIT,
 	       "slot numbers are unit numbers");
 
 /* layout_owned_units() - what a semaphore of @n permits takes */
