@@ -560,8 +560,9 @@ static void bounds_hold_at_every_edge(void **state)
 		int expected = rows[i].fits ? 0 : SHMB_EBOUNDS;
 
 		memset(buffer, 'b', sizeof(buffer));
-		assert_code(shmb_region_read(all->region, rows[i].offset, buffer, rows[i].length, 0),
-			    expected);
+		assert_code(
+			shmb_region_read(all->region, rows[i].offset, buffer, rows[i].length, 0),
+			expected);
 		if (!rows[i].fits) {
 			struct shmb_error error = region_error(all->region);
 			assert_int_equal(buffer[0], 'b'); /* moves no byte */
@@ -569,8 +570,9 @@ static void bounds_hold_at_every_edge(void **state)
 			assert_int_equal(error.length, rows[i].length);
 			assert_int_equal(error.size, 100);
 		}
-		assert_code(shmb_region_write(all->region, rows[i].offset, buffer, rows[i].length, 0),
-			    expected);
+		assert_code(
+			shmb_region_write(all->region, rows[i].offset, buffer, rows[i].length, 0),
+			expected);
 	}
 }
 
