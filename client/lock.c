@@ -146,6 +146,11 @@ static void wake_claimant(struct locker *locker)
 	wait_wake_all(&locker->words.own->readers);
 }
 
+static void wake_claimant_of_solo(struct locker *locker)
+{
+	wait_wake_all(&locker->words.own->solo);
+}
+
 static void wake_all(struct locker *locker)
 {
 	wait_wake_all(&locker->words.lock->word);
@@ -164,6 +169,7 @@ struct attempt {
 	bool asked;             /* for our turn */
 	int64_t courtesy_until; /* 0: not holding back */
 	bool courtesy_over;
+	int64_t drain_ns; /* how long it slept last on readers; 0: not yet */
 };
 
 static bool is_closed(const struct attempt *attempt)
@@ -240,17 +246,33 @@ static bool wait_a_moment(struct attempt *attempt)
 	return true;
 }
 
+/* Return: true: it is held. */
+static bool try_to_enter(struct attempt *attempt)
+{
+	struct locker *locker = attempt->locker;
+	bool entered, wake;
+
+	if (locker_is_solo(locker)) {
+		entered = layout_lock_enter_solo(attempt->words, &locker->solo_count, &wake);
+		if (wake)
+			wake_claimant_of_solo(locker);
+	} else {
+		entered = layout_lock_enter(attempt->words, &wake);
+		if (wake)
+			wake_claimant(locker);
+	}
+	return entered;
+}
+
 static int enter(struct attempt *attempt)
 {
-	bool wake, go_on;
+	bool go_on;
 
 	do {
 		if (is_closed(attempt))
 			return SHMB_ECLOSED;
-		if (layout_lock_enter(attempt->words, &wake))
+		if (try_to_enter(attempt))
 			return 0;
-		if (wake)
-			wake_claimant(attempt->locker);
 		switch (layout_lock_look(attempt->words->lock)) {
 		case LAYOUT_LOCK_OWNER_DIED:
 			return SHMB_EOWNERDEAD;
@@ -332,16 +354,17 @@ static int give_up_claim(struct attempt *attempt, int code)
 	return code;
 }
 
-static void sleep_on_readers(struct attempt *attempt, const struct layout_lock_slot *slot)
+static void sleep_on_readers(struct attempt *attempt, const _Atomic uint32_t *word)
 {
-	uint32_t readers = atomic_load(&slot->readers);
+	uint32_t readers = atomic_load(word);
 
 	if (readers == 0)
 		return;
+	attempt->drain_ns = attempt->drain_ns == 0 ? LAYOUT_LOCK_DRAIN_NS : 2 * attempt->drain_ns;
 	count(attempt);
 	/* There is one claimant at a time, so one of our threads at most is here. */
-	atomic_store(&attempt->locker->drained, &slot->readers);
-	sleep_on(attempt, &slot->readers, readers, WAIT_FOR_EVER);
+	atomic_store(&attempt->locker->drained, word);
+	sleep_on(attempt, word, readers, attempt->drain_ns);
 	atomic_store(&attempt->locker->drained, NULL);
 }
 
@@ -349,10 +372,10 @@ static void sleep_on_readers(struct attempt *attempt, const struct layout_lock_s
  */
 static int drain(struct attempt *attempt)
 {
-	const struct layout_lock_slot *slot;
+	const _Atomic uint32_t *word;
 	uint32_t readers;
 
-	while ((slot = layout_lock_first_reader(attempt->words, &readers))) {
+	while ((word = layout_lock_first_reader(attempt->words, &readers))) {
 		if (is_closed(attempt))
 			return give_up_claim(attempt, SHMB_ECLOSED);
 		if (attempt->expired)
@@ -361,7 +384,7 @@ static int drain(struct attempt *attempt)
 			continue;
 		if (!layout_lock_announce_drain(attempt->words))
 			return 1;
-		sleep_on_readers(attempt, slot);
+		sleep_on_readers(attempt, word);
 	}
 	return 0;
 }
@@ -427,6 +450,8 @@ int locker_lock_slowly(struct locker *locker, enum shmb_lock_kind kind, int time
 
 	if (flags & LOCKER_WAKE)
 		wake_claimant(locker);
+	if (flags & LOCKER_WAKE_SOLO)
+		wake_claimant_of_solo(locker);
 	if (is_held_by_this_thread(locker))
 		return SHMB_EDEADLK;
 	wait_begin(&attempt.waiting, &locker->spin_ns, locker->spin_most, timeout_ms);
@@ -467,6 +492,8 @@ int locker_unlock_slowly(struct locker *locker, enum locker_rest rest)
 		return SHMB_EINVAL;
 	if (rest == LOCKER_REST_WAKE_CLAIMANT)
 		wake_claimant(locker);
+	else if (rest == LOCKER_REST_WAKE_SOLO)
+		wake_claimant_of_solo(locker);
 	else if (rest == LOCKER_REST_WAKE_ALL || release_died(locker))
 		wake_all(locker);
 	return 0;

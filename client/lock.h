@@ -34,6 +34,8 @@ struct locker {
 	struct layout_locker words;
 	struct layout_publish *page; /* of a region that the handle may write; else NULL */
 	_Atomic uintptr_t owner;     /* the thread that holds it exclusively; 0: none */
+	_Atomic uintptr_t solo;      /* the thread that has a count of its own; 0: none yet */
+	_Atomic uint32_t solo_count; /* that, touched by that thread alone */
 	_Atomic unsigned state;      /* enum locker_state; changed under the client's mutex */
 	bool may_mark; /* a holder may say that the data are right again, or leave them lost */
 	bool died;     /* the holder before died, and ours has not said that the data are right */
@@ -89,9 +91,10 @@ static inline bool locker_ready(const struct locker *locker)
 
 /* How the slow way begins. */
 enum locker_flags {
-	LOCKER_WAKE = 1,    /* a shared attempt was undone, and a claimant is to be woken */
-	LOCKER_CLAIMED = 2, /* it is claimed, and there are readers */
-	LOCKER_SOUND = 4,   /* not after a dead owner: SHMB_EOWNERDEAD, and it is not held */
+	LOCKER_WAKE = 1,      /* a shared attempt was undone, and a claimant is to be woken */
+	LOCKER_CLAIMED = 2,   /* it is claimed, and there are readers */
+	LOCKER_SOUND = 4,     /* not after a dead owner: SHMB_EOWNERDEAD, and it is not held */
+	LOCKER_WAKE_SOLO = 8, /* as LOCKER_WAKE, of an attempt with a count of its own */
 };
 
 /* locker_lock_slowly() - Return: as shmb_region_lock() */
@@ -104,6 +107,7 @@ enum locker_rest {
 	LOCKER_REST_DIED, /* it is still held: the holder before died */
 	LOCKER_REST_WAKE_ALL,
 	LOCKER_REST_WAKE_CLAIMANT,
+	LOCKER_REST_WAKE_SOLO,
 };
 
 /* locker_unlock_slowly() - Return: 0, or SHMB_EINVAL: it is not held */
@@ -118,6 +122,20 @@ static inline uintptr_t locker_self(void)
 #else
 	return (uintptr_t)pthread_self();
 #endif
+}
+
+/*
+ * Is this the thread that has a count of its own? The first that locks is, and stays it: most
+ * handles are used by one thread.
+ */
+static always_inline bool locker_is_solo(struct locker *locker)
+{
+	/* relaxed: a thread looks for nobody but itself there. */
+	uintptr_t solo = atomic_load_explicit(&locker->solo, memory_order_relaxed);
+
+	if (likely(solo == locker_self()))
+		return true;
+	return solo == 0 && atomic_compare_exchange_strong(&locker->solo, &solo, locker_self());
 }
 
 /*
@@ -150,6 +168,12 @@ static always_inline bool locker_lock_fast(struct locker *locker, enum shmb_lock
 	bool wake;
 
 	*ret_flags = 0;
+	if (kind == SHMB_SHARED && likely(locker_is_solo(locker))) {
+		if (likely(layout_lock_enter_solo(&words, &locker->solo_count, &wake)))
+			return true;
+		*ret_flags = wake ? LOCKER_WAKE_SOLO : 0;
+		return false;
+	}
 	if (kind == SHMB_SHARED) {
 		if (likely(layout_lock_enter(&words, &wake)))
 			return true;
@@ -204,6 +228,13 @@ static always_inline enum locker_rest locker_unlock_fast(struct locker *locker)
 	const struct layout_locker words = locker->words;
 	bool wake;
 
+	/* First, as it is private memory. While the lock is held exclusively nobody is in, this
+	 * thread neither. */
+	if (atomic_load_explicit(&locker->solo, memory_order_relaxed) == locker_self() &&
+	    atomic_load_explicit(&locker->solo_count, memory_order_relaxed) > 0)
+		return likely(!layout_lock_leave_solo(&words, &locker->solo_count))
+			       ? 0
+			       : LOCKER_REST_WAKE_SOLO;
 	if (locker_holds(&words)) {
 		if (unlikely(locker->died))
 			return LOCKER_REST_DIED;

@@ -101,6 +101,7 @@ static int undo(struct broker *broker, void *object, uint32_t slot)
 		wake(&dead.lock->word);
 		wake(&dead.lock->next);
 		wake(&dead.own->readers);
+		wake(&dead.own->solo);
 	}
 	guard_close(&guard);
 	return result;
@@ -210,7 +211,7 @@ static void look_at_slot(struct lock_state *state, const struct layout_locker *l
 	struct lock_part *part = &state->parts[locker->slot - 1];
 
 	part->exclusive = claimant == locker->slot;
-	part->shared = atomic_load(&locker->own->readers);
+	part->shared = layout_lock_shared(locker->own);
 	part->waiting_shared = atomic_load(&locker->own->waiting_shared);
 	part->waiting_exclusive = atomic_load(&locker->own->waiting_exclusive);
 	state->readers += part->shared;

@@ -212,6 +212,8 @@ void layout_lock_repair(const struct layout_locker *dead)
 
 	atomic_store(&dead->own->readers, 0);
 	STEP();
+	atomic_store(&dead->own->solo, 0);
+	STEP();
 	repair_word(dead);
 	STEP();
 	/* After the word, which until then needs it to tell a claim from a lock. */

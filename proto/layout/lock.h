@@ -28,6 +28,7 @@ enum {
 	LAYOUT_LOCK_VERSION = 1,
 	LAYOUT_LOCK_SLOTS_MAX = 1024,
 	LAYOUT_LOCK_SLOTS_DEFAULT = 62, /* with the header, one page of 4 KiB */
+	LAYOUT_LOCK_DRAIN_NS = 1000000, /* see layout_lock_leave_solo() */
 };
 
 /* The lock's word. 0: free, and nothing to tell. */
@@ -48,7 +49,8 @@ struct layout_lock_slot {
 	_Atomic uint32_t waiting_shared; /* threads that wait; for people */
 	_Atomic uint32_t waiting_exclusive;
 	_Atomic uint32_t ticket; /* 0, or when it asked for its turn, see layout_lock_ask() */
-	uint32_t reserved[11];
+	_Atomic uint32_t solo;   /* as readers, of one thread alone; see layout_lock_enter_solo() */
+	uint32_t reserved[10];
 };
 
 struct layout_lock {
@@ -160,6 +162,69 @@ static inline bool layout_lock_enter(const struct layout_locker *locker, bool *r
 	return false;
 }
 
+/* layout_lock_shared() - the shared locks of a slot, as far as its words are to be believed */
+static inline uint32_t layout_lock_shared(const struct layout_lock_slot *slot)
+{
+	uint32_t readers = atomic_load(&slot->readers), solo = atomic_load(&slot->solo);
+
+	return solo > UINT32_MAX - readers ? UINT32_MAX : readers + solo;
+}
+
+/*
+ * ---- Shared, by one thread ----
+ *
+ * One thread of a process, the same all the time, may have a count of its own in the slot. As
+ * nobody else writes it but the broker when the process is gone, leaving is a store and not an
+ * exchange, which is half of what a pair of calls costs. @count is what it has there, kept in
+ * private memory by that thread.
+ */
+
+/*
+ * layout_lock_leave_solo() - as layout_lock_leave(); true: wake all who sleep on own->solo
+ *
+ * Our load may be done before our store is seen by others: then a claimant that announces just now
+ * sees us in, and we do not see it announce. It finds us gone when it looks again, which it
+ * therefore does after LAYOUT_LOCK_DRAIN_NS. Once it has announced this cannot happen any more, so
+ * it sleeps for twice as long each time.
+ */
+static inline bool layout_lock_leave_solo(const struct layout_locker *locker,
+					  _Atomic uint32_t *count)
+{
+	/* relaxed: nobody else looks at it. */
+	uint32_t left = atomic_load_explicit(count, memory_order_relaxed) - 1;
+
+	atomic_store_explicit(count, left, memory_order_relaxed);
+	/* release: what we read comes before what the claimant, who acquires it, will write. */
+	atomic_store_explicit(&locker->own->solo, left, memory_order_release);
+	atomic_signal_fence(memory_order_seq_cst);
+	STEP();
+	/* relaxed: see above. */
+	return left == 0 && (atomic_load_explicit(&locker->lock->word, memory_order_relaxed) &
+			     LAYOUT_LOCK_DRAINING);
+}
+
+/* layout_lock_enter_solo() - as layout_lock_enter() */
+static inline bool layout_lock_enter_solo(const struct layout_locker *locker,
+					  _Atomic uint32_t *count, bool *ret_wake)
+{
+	/* relaxed: as above. */
+	uint32_t entered = atomic_load_explicit(count, memory_order_relaxed) + 1;
+
+	*ret_wake = false;
+	/* relaxed: see layout_lock_enter(). */
+	if (atomic_load_explicit(&locker->lock->word, memory_order_relaxed) != 0)
+		return false;
+	atomic_store_explicit(count, entered, memory_order_relaxed);
+	/* An exchange for the sake of its full barrier, see layout_lock_enter(): what was there is
+	 * known. */
+	(void)atomic_exchange(&locker->own->solo, entered);
+	STEP();
+	if (atomic_load(&locker->lock->word) == 0)
+		return true;
+	*ret_wake = layout_lock_leave_solo(locker, count);
+	return false;
+}
+
 /* layout_lock_look() - would a shared attempt fail, and why: BUSY, OWNER_DIED, UNUSABLE, or GOT
  * (try) */
 enum layout_lock_result layout_lock_look(const struct layout_lock *lock);
@@ -190,13 +255,13 @@ static inline bool layout_lock_claim_fast(const struct layout_locker *locker)
 }
 
 /*
- * layout_lock_first_reader() - after a claim: a slot with readers in it
- * @ret_value: how many it had
+ * layout_lock_first_reader() - after a claim: a slot's count of readers that is not 0
+ * @ret_value: what it was
  *
- * Return: the slot, or NULL: all are out.
+ * Return: the count, to sleep on, or NULL: all are out.
  */
-static inline struct layout_lock_slot *layout_lock_first_reader(const struct layout_locker *locker,
-								uint32_t *ret_value)
+static inline _Atomic uint32_t *layout_lock_first_reader(const struct layout_locker *locker,
+							 uint32_t *ret_value)
 {
 	struct layout_lock *lock = locker->lock;
 	/* seq_cst: a newcomer publishes its slot, then enters, then looks at the word; we have
@@ -204,12 +269,15 @@ static inline struct layout_lock_slot *layout_lock_first_reader(const struct lay
 	uint32_t n = atomic_load(&lock->published);
 
 	n = n < locker->n_slots ? n : locker->n_slots;
-	for (uint32_t i = 0; i < n; i++) {
+	for (struct layout_lock_slot *slot = lock->slots; slot < lock->slots + n; slot++) {
 		/* seq_cst: behind the claim, see layout_lock_enter(); and what readers read comes
 		 * before what we will write, as leaving releases and this acquires. */
-		*ret_value = atomic_load(&lock->slots[i].readers);
-		if (*ret_value != 0)
-			return &lock->slots[i];
+		uint32_t readers = atomic_load(&slot->readers), solo = atomic_load(&slot->solo);
+
+		if ((readers | solo) == 0)
+			continue;
+		*ret_value = readers != 0 ? readers : solo;
+		return readers != 0 ? &slot->readers : &slot->solo;
 	}
 	return NULL;
 }

@@ -162,6 +162,7 @@ class Lock:
 		assert struct.unpack_from("=III", self.memory) == (0x6C6D6873, 1, self.slots)
 		self.word, self.published = Word(self.memory, 64), Word(self.memory, 72)
 		self.readers = [Word(self.memory, 128 + 64 * slot) for slot in range(self.slots)]
+		self.solo = [Word(self.memory, 148 + 64 * slot) for slot in range(self.slots)]
 		self.own, self.held = self.readers[self.slot - 1], Word(self.memory, 132 + 64 * (self.slot - 1))
 		while (seen := self.published.load()) < self.slot:
 			self.published.change(seen, self.slot)
@@ -193,7 +194,8 @@ class Lock:
 		return True
 
 	def drain(self):
-		for readers in self.readers[: self.published.load()]:
+		published = self.published.load()
+		for readers in self.readers[:published] + self.solo[:published]:
 			while (n := readers.load()) != 0:
 				seen = self.word.load()
 				if seen & self.DRAINING or self.word.change(seen, seen | self.DRAINING):

@@ -265,7 +265,7 @@ static void what_is_not_held_cannot_be_given_back(void **state)
 	assert_code(shmb_region_reset_lock(all->one), SHMB_EINVAL);
 	assert_code(shmb_region_reset_lock(all->locker), SHMB_EMODE);
 	assert_code(shmb_region_reset_lock(all->reader), SHMB_EMODE);
-	assert_int_equal(all->one->locker.words.own->readers, 0);
+	assert_int_equal(layout_lock_shared(all->one->locker.words.own), 0);
 }
 
 static void who_holds_it_exclusively_cannot_wait_for_itself(void **state)
@@ -318,7 +318,7 @@ static void waiting_ends_at_the_timeout(void **state)
 	assert_int_equal(all->two->locker.words.own->waiting_shared, 0);
 	assert_int_equal(all->two->locker.words.own->waiting_exclusive, 0);
 	assert_int_equal(all->two->locker.words.own->ticket, 0);
-	assert_int_equal(all->two->locker.words.own->readers, 0);
+	assert_int_equal(layout_lock_shared(all->two->locker.words.own), 0);
 	assert_code(shmb_region_unlock(all->one), 0);
 }
 
@@ -624,7 +624,7 @@ static void locked_copies_are_checked_as_others(void **state)
 	assert_code(shmb_region_read(all->reader, 0, bytes, 1, SHMB_LOCKED), SHMB_EMODE);
 	assert_code(shmb_region_read(all->locker, 0, bytes, 1, SHMB_LOCKED), 0);
 	assert_int_equal(words_of(all)->word, 0);
-	assert_int_equal(all->locker->locker.words.own->readers, 0);
+	assert_int_equal(layout_lock_shared(all->locker->locker.words.own), 0);
 }
 
 static void a_snapshot_is_of_one_moment(void **state)
@@ -747,12 +747,12 @@ static void a_closed_handle_writes_into_no_slot(void **state)
 
 	assert_code(lock(all->one, SHMB_SHARED), 0);
 	slot = &words_of(all)->slots[all->one->locker.words.slot - 1];
-	assert_int_equal(slot->readers, 1);
+	assert_int_equal(layout_lock_shared(slot), 1);
 	assert_code(shmb_region_close(all->one), 0);
 	fake_wait(all->fake, WIRE_REGION_CLOSE, 1);
 	/* The broker's to undo; what was left of our address range is our own. */
 	all->one->locker.words.own->readers = 77;
-	assert_int_equal(slot->readers, 1);
+	assert_int_equal(layout_lock_shared(slot), 1);
 }
 
 static int child(void *argument)
