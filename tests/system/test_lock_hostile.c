@@ -717,6 +717,36 @@ CASE(mmap_failure_while_making_locks_and_semaphores, SYSTEM, .faults = true)
 	run_out(broker, FAULT_MMAP, ENOMEM, SHMB_ENOMEM);
 }
 
+/* An answer whose descriptor cannot be sent is an error, and leaves nothing taken. */
+CASE(a_segment_that_cannot_be_sent_is_not_attached, SYSTEM, .faults = true)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", 4096, NULL);
+	struct shmb_semaphore *semaphore = NULL;
+	struct shmb_lock *lock = NULL;
+
+	broker_fault(broker, FAULT_SEND_FDS, ETOOMANYREFS, 0, FAULT_FOREVER);
+	CHECK_CODE(shmb_region_lock(region, SHMB_SHARED, 0), SHMB_ETOOMANYREFS);
+	CHECK_CODE(shmb_lock_create(client, "l", NULL, &lock), SHMB_ETOOMANYREFS);
+	CHECK_CODE(shmb_semaphore_create(client, "s", NULL, &semaphore), SHMB_ETOOMANYREFS);
+	CHECK(!lock && !semaphore);
+	CHECK_CODE(shmb_region_lock(region, SHMB_EXCLUSIVE, -1), SHMB_ETOOMANYREFS);
+	broker_fault(broker, FAULT_SEND_FDS, 0, 0, 0);
+	UNTIL(broker, broker_stat(broker, "slots") == 0);
+	UNTIL(broker, broker_stat(broker, "semaphores") == 0);
+	CHECK_INT(broker_stat(broker, "locks"), 0);
+	CHECK_INT(broker_stat(broker, "attachments"), 1);
+	CHECK_OK(shmb_region_lock(region, SHMB_SHARED, 0));
+	CHECK_OK(shmb_region_unlock(region));
+	CHECK_OK(shmb_lock_create(client, "l", NULL, &lock));
+	CHECK_OK(shmb_semaphore_create(client, "s", NULL, &semaphore));
+	CHECK_OK(shmb_semaphore_post(semaphore, 1));
+	shmb_semaphore_free(semaphore);
+	shmb_lock_free(lock);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
 /* A repair that cannot map its segment is made later, as soon as it can. */
 static void repair_later(struct broker *broker, enum fault fault, int error)
 {

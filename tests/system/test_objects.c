@@ -147,6 +147,63 @@ CASE(F37_of_several_that_open_or_create_one_creates, PRIVATE)
 	shmb_client_free(client);
 }
 
+enum { RACERS = 8, RACES = 50 };
+
+/* Says how many it created; goes when all are ready. */
+static void race(struct broker *broker, void *argument)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_semaphore *semaphores[RACES];
+	struct shmb_lock *locks[RACES];
+	uint64_t created = 0;
+	char name[32];
+	int i, r;
+
+	say(1);
+	hear();
+	for (i = 0; i < RACES; i++) {
+		snprintf(name, sizeof(name), "race/s/%d", i);
+		r = shmb_semaphore_open_or_create(client, name, NULL, &semaphores[i]);
+		CHECK(r == 0 || r == 1);
+		created += (uint64_t)r;
+		snprintf(name, sizeof(name), "race/l/%d", i);
+		r = shmb_lock_open_or_create(client, name, NULL, &locks[i]);
+		CHECK(r == 0 || r == 1);
+		created += (uint64_t)r;
+	}
+	say(created);
+	hear();
+	for (i = 0; i < RACES; i++) {
+		shmb_semaphore_free(semaphores[i]);
+		shmb_lock_free(locks[i]);
+	}
+	shmb_client_free(client);
+}
+
+CASE(F37_of_many_processes_that_race_one_creates_each, PRIVATE)
+{
+	struct actor actors[RACERS];
+	uint64_t created = 0;
+	size_t i;
+
+	for (i = 0; i < RACERS; i++) {
+		actors[i] = actor_start(broker, &SELF, race, NULL);
+		actor_hear(&actors[i]);
+	}
+	for (i = 0; i < RACERS; i++)
+		actor_say(&actors[i], 1);
+	for (i = 0; i < RACERS; i++)
+		created += actor_hear(&actors[i]);
+	CHECK_INT(created, 2 * RACES);
+	CHECK_INT(broker_stat(broker, "attachments"), 2 * RACES * RACERS);
+	for (i = 0; i < RACERS; i++)
+		actor_say(&actors[i], 1);
+	for (i = 0; i < RACERS; i++)
+		actor_end(&actors[i]);
+	UNTIL(broker, broker_stat(broker, "locks") == 0);
+	UNTIL(broker, broker_stat(broker, "semaphores") == 0);
+}
+
 /* ---- Modes and owners ---- */
 
 static const struct {

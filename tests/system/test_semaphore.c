@@ -349,6 +349,34 @@ CASE(F37_an_adopted_permit_has_one_holder_at_every_moment, SYSTEM)
 	shmb_client_free(client);
 }
 
+/* Before the broker has even seen the death: the permit goes from one to the other all the same. */
+CASE(F37_a_permit_can_be_adopted_from_the_dead, SYSTEM)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_semaphore *semaphore = owned(client, "s", 2);
+	struct actor alice = actor_start(broker, &ALICE, take_some, NULL);
+	struct shmb_permit permit;
+	uint64_t word;
+
+	actor_say(&alice, 2);
+	word = actor_hear(&alice);
+	permit = (struct shmb_permit){ (uint32_t)word, (uint32_t)(word >> 32) };
+	SYS(kill(broker->pid, SIGSTOP));
+	actor_kill(&alice);
+	CHECK_INT(shmb_semaphore_value(semaphore), 0);
+	CHECK_CODE(shmb_semaphore_wait(semaphore, 0), SHMB_ETIMEDOUT);
+	CHECK_OK(shmb_semaphore_adopt(semaphore, &permit));
+	SYS(kill(broker->pid, SIGCONT));
+	CHECK_OK(shmb_semaphore_wait(semaphore, 10000)); /* the other one came back */
+	UNTIL(broker, broker_stat(broker, "repairs_total") == 1);
+	CHECK_INT(shmb_semaphore_value(semaphore), 0); /* and this one did not */
+	CHECK_OK(shmb_semaphore_give(semaphore, &permit));
+	CHECK_OK(shmb_semaphore_post(semaphore, 1));
+	CHECK_INT(shmb_semaphore_value(semaphore), 2);
+	shmb_semaphore_free(semaphore);
+	shmb_client_free(client);
+}
+
 /* Frames of a region, each owned by whoever has its permit; dies in the middle of it. */
 static void use_frames(struct broker *broker, void *argument)
 {
