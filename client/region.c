@@ -334,7 +334,7 @@ static int run(struct shmb_client *client, struct request *request, struct shmb_
 		result = error_set(&client->error, &call->error);
 	else
 		result = region_attach(client, call, &region);
-	if (result >= 0 && call->attach->access & SHMB_LOCK)
+	if (region && call->attach->access & SHMB_LOCK)
 		result = attach_lock(region, result);
 	call_free(call);
 	if (result >= 0)

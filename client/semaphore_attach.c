@@ -256,32 +256,46 @@ static int find_or_make(struct shmb_client *client, const struct wire_semaphore_
 	return result;
 }
 
-/* What the call has made of it; on failure it is undone. */
-static int attach(struct shmb_client *client, struct call *call, uint32_t kind,
-		  struct shmb_semaphore **ret_semaphore)
+/* @kind: what it must be; 0: either */
+static int make_handle(struct shmb_client *client, const struct wire_semaphore_attached *attached,
+		       uint32_t kind, struct shmb_semaphore **ret_semaphore)
 {
-	const struct wire_semaphore_attached *attached = &call->result.semaphore_attached;
-	struct shmb_semaphore *semaphore = calloc(1, sizeof(*semaphore));
-	int result = 0;
+	struct shmb_semaphore *semaphore;
+	int result;
 
+	if (check_place(attached) < 0)
+		return error_note(&client->error, SHMB_EPROTO, "place");
+	if (kind != 0 && attached->kind != kind)
+		return error_note(&client->error, SHMB_EKIND, "kind");
+	semaphore = calloc(1, sizeof(*semaphore));
 	if (!semaphore)
-		result = error_note(&client->error, SHMB_ENOMEM, NULL);
-	else if (check_place(attached) < 0)
-		result = error_note(&client->error, SHMB_EPROTO, "place");
-	else if (kind != 0 && attached->kind != kind)
-		result = error_note(&client->error, SHMB_EKIND, "kind");
-	else
-		result = find_or_make(client, attached, &semaphore->shared);
+		return error_note(&client->error, SHMB_ENOMEM, NULL);
+	result = find_or_make(client, attached, &semaphore->shared);
 	if (result < 0) {
-		pthread_mutex_lock(&client->mutex);
-		call_give_back(client, call, true);
-		pthread_mutex_unlock(&client->mutex);
 		free(semaphore);
 		return result;
 	}
 	semaphore->client = client_ref(client);
 	semaphore->generation = client->generation;
 	semaphore->handle = (uint32_t)attached->handle;
+	*ret_semaphore = semaphore;
+	return 0;
+}
+
+/* What the call has made of it; on failure it is undone. */
+static int attach(struct shmb_client *client, struct call *call, uint32_t kind,
+		  struct shmb_semaphore **ret_semaphore)
+{
+	const struct wire_semaphore_attached *attached = &call->result.semaphore_attached;
+	struct shmb_semaphore *semaphore = NULL;
+	int result = make_handle(client, attached, kind, &semaphore);
+
+	if (!semaphore) {
+		pthread_mutex_lock(&client->mutex);
+		call_give_back(client, call, true);
+		pthread_mutex_unlock(&client->mutex);
+		return result;
+	}
 	semaphore->close_room = call->attach->close_room;
 	call->attach->close_room = NULL;
 	*ret_semaphore = semaphore;
