@@ -196,6 +196,11 @@ int lock_attach(struct broker *broker, struct attachment *attachment, int *ret_f
 	return result;
 }
 
+int lock_fd(struct broker *broker, const struct attachment *attachment)
+{
+	return borrow(broker, attachment->region);
+}
+
 void lock_detach(struct broker *broker, struct attachment *attachment)
 {
 	account_uncharge(attachment->session->account, CHARGE_SLOTS, 1);

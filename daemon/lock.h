@@ -28,6 +28,9 @@ int lock_make(struct broker *broker, struct region *region);
 int lock_attach(struct broker *broker, struct attachment *attachment, int *ret_fd,
 		struct failure *failure);
 
+/* lock_fd() - the lock segment of an attachment that has its slot, as above; or a negative errno */
+int lock_fd(struct broker *broker, const struct attachment *attachment);
+
 /* lock_detach() - the attachment ends: what it left in its slot is to be undone */
 void lock_detach(struct broker *broker, struct attachment *attachment);
 

@@ -31,28 +31,41 @@ static int send_segment(struct request *request, const void *answer, int fd)
 			   : answer_fail_system(&request->failure, result, "sending descriptors");
 }
 
+/* Who has a slot already is told again: it may have had no descriptor free for the first answer, or
+ * no patience. */
+static int slot_again(struct request *request, struct attachment *attachment, int *ret_fd)
+{
+	*ret_fd = lock_fd(request->broker, attachment);
+	return *ret_fd < 0
+		       ? answer_fail_system(&request->failure, *ret_fd, "opening the lock's memory")
+		       : 0;
+}
+
 int serve_region_lock(struct request *request)
 {
 	const struct wire_region_handle *params = request->params;
 	struct wire_region_lock_result answer;
 	struct attachment *attachment;
 	int fd, result = serve_find_attachment(request, params->handle, &attachment);
+	bool again;
 
 	if (result != 0)
 		return result;
 	if (attachment->region->kind != OBJECT_REGION)
 		return answer_fail(&request->failure, SHMB_EKIND, "handle");
-	if (!request->wants_reply || attachment->slot)
-		return answer_fail(&request->failure, SHMB_EINVAL, "slot");
+	if (!request->wants_reply)
+		return answer_fail(&request->failure, SHMB_EINVAL, "notification");
 	if (!(attachment->access & SHMB_LOCK))
 		return answer_fail(&request->failure, SHMB_EMODE, "access");
-	result = lock_attach(request->broker, attachment, &fd, &request->failure);
+	again = attachment->slot;
+	result = again ? slot_again(request, attachment, &fd)
+		       : lock_attach(request->broker, attachment, &fd, &request->failure);
 	if (result != 0)
 		return result;
 	answer = (struct wire_region_lock_result){ .slot = attachment->slot,
 						   .slots = attachment->region->n_slots };
 	result = send_segment(request, &answer, fd);
-	if (result != 0) {
+	if (result != 0 && !again) {
 		lock_detach(request->broker, attachment);
 		slots_undo_some(request->broker);
 	}
