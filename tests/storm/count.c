@@ -77,7 +77,7 @@ void count_play(struct player *player)
 		take(player, player->hasty ? 0 : (int)player_random(player, 3));
 	else
 		/* Not for ever: the dead may have taken all there were. */
-		take(player, (int)player_random(player, 2) * 1000);
+		take(player, player_is_calm(player) ? 2000 : (int)player_random(player, 2) * 1000);
 }
 
 void count_settle(struct player *player, int64_t expected, int64_t may_lack, int64_t may_exceed)

@@ -9,6 +9,8 @@
 
 #include "master.h"
 
+enum { LONG_WAITS = 4 };
+
 static const char *const gauge_names[GAUGES] = { "connections",  "condemned",  "regions",
 						 "attachments",  "watches",    "bytes",
 						 "queued_bytes", "semaphores", "locks",
@@ -88,13 +90,18 @@ static void count_slots(const struct storm *storm)
  * holds anything for that long; so of all who get what they wait for nobody does after a second,
  * but for a machine that stands still.
  */
-static void check_long_waits(const struct storm *storm)
+static void check_long_waits(struct storm *storm)
 {
-	uint64_t waits = atomic_load(&storm->control->tallies[TALLY_LONG]);
+	uint64_t all = atomic_load(&storm->control->tallies[TALLY_LONG]);
+	uint64_t waits = all - storm->long_waits;
 
-	if (waits > 3 + storm->kills / 100)
-		FAIL("%llu waits were ended by the sleeper itself (kill %llu)",
-		     (unsigned long long)waits, (unsigned long long)storm->kills);
+	if (waits > LONG_WAITS && !storm->paused)
+		FAIL("%llu waits were ended by the sleeper itself (kill %llu, seed %llu)",
+		     (unsigned long long)waits, (unsigned long long)storm->kills,
+		     (unsigned long long)storm->seed);
+	storm->long_waits = all;
+	storm->paused = false;
+	storm->turned = 0;
 }
 
 void ending_settle(struct storm *storm)

@@ -27,7 +27,10 @@ struct storm {
 	uint32_t life;
 	unsigned n_clients; /* of the one process, without kills */
 	uint64_t kills, rounds;
-	int64_t looked; /* when the watchdog did */
+	int64_t looked;      /* when the watchdog did */
+	int64_t turned;      /* when the master last had its turn; 0: not in this round */
+	bool paused;         /* this round it did not have it for long: the machine stood still */
+	uint64_t long_waits; /* before this round */
 	/* Of the counting semaphore, this round: what is in the ledgers of all, and may be besides.
 	 */
 	int64_t balance, may_lack, may_exceed;

@@ -33,9 +33,15 @@ bool storm_is_dead(struct storm_control *control, uint64_t name)
 	       atomic_load(&worker->doomed) != 0;
 }
 
+bool player_is_calm(const struct player *player)
+{
+	return atomic_load_explicit(&player->control->calm, memory_order_relaxed) != 0;
+}
+
 void player_may_die(struct player *player)
 {
-	if (!player->self || !player->control->mortal || !player_chance(player, 20000))
+	if (!player->self || !player->control->mortal || player_is_calm(player) ||
+	    !player_chance(player, 20000))
 		return;
 	player_tally(player, TALLY_SUICIDES);
 	atomic_store(&player->worker->doomed, 1);
@@ -68,6 +74,8 @@ void player_wait_end(struct player *player, int result)
 
 int player_timeout(struct player *player)
 {
+	if (player_is_calm(player))
+		return -1;
 	switch (player->hasty ? 0 : player_random(player, 4)) {
 	case 0:
 		return 0;

@@ -117,6 +117,8 @@ static void give(struct player *player)
 	if (player_chance(player, 8)) {
 		r = shmb_semaphore_give(player->kit->pool, &permit);
 		RULE(player, r == SHMB_EINVAL, "give twice: %s", shmb_error_name(r));
+		r = shmb_semaphore_adopt(player->kit->pool, &permit);
+		RULE(player, r == SHMB_ENOENT, "adopt what was given: %s", shmb_error_name(r));
 	}
 }
 

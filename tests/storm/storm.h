@@ -100,6 +100,7 @@ struct storm_worker_record {
 
 struct storm_control {
 	_Atomic uint32_t stop;    /* all players are to put everything back and end */
+	_Atomic uint32_t calm;    /* see player_timeout() */
 	_Atomic uint32_t faulted; /* 1: somebody is writing what follows; 2: written */
 	char fault[400];
 	_Atomic uint64_t tallies[TALLIES];
@@ -151,6 +152,8 @@ static inline bool player_chance(struct player *player, uint32_t n)
 	return player_random(player, n) == 0;
 }
 
+bool player_is_calm(const struct player *player);
+
 /* player_may_die() - every now and then, this is the last thing it does */
 void player_may_die(struct player *player);
 
@@ -164,7 +167,13 @@ void player_wait_end(struct player *player, int result);
  * wait for each other. */
 bool player_holds(const struct player *player);
 
-/* player_timeout() - how long to wait: not at all, some milliseconds, a second, or for ever */
+/*
+ * player_timeout() - how long to wait: not at all, some milliseconds, a second, or for ever
+ *
+ * Where people die, give up or come and go all the time, somebody is woken for one of these reasons
+ * soon, and nobody sees that a wake-up was lost. So there are times of calm, in which everybody
+ * waits for as long as it takes.
+ */
 int player_timeout(struct player *player);
 
 /* player_late() - checks that a wait of @timeout_ms that began at @begun did not end too early */

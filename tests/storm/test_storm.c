@@ -24,7 +24,9 @@ enum {
 	ROUND_KILLS = 150,
 	TICK_US = 3000,
 	LOOK_US = 25000, /* between two looks of the watchdog */
+	PAUSE_US = 200000,
 	ROUND_ALARM_S = 120,
+	CALM_US = 1500000, /* longer than anybody sleeps without a wake-up */
 };
 
 /* ---- Starting ---- */
@@ -284,6 +286,10 @@ static void tick(void)
 
 static void turn(struct storm *storm)
 {
+	int64_t now = storm_now_us();
+
+	storm->paused |= storm->turned != 0 && now - storm->turned > PAUSE_US;
+	storm->turned = now;
 	tick();
 	check_fault(storm);
 	(void)reap(storm);
@@ -315,6 +321,17 @@ static void end_workers(struct storm *storm)
 
 /* ---- Cases ---- */
 
+static void calm_down(struct storm *storm)
+{
+	int64_t end = storm_now_us() + CALM_US;
+
+	continue_stopped(storm, true);
+	atomic_store(&storm->control->calm, 1);
+	while (storm_now_us() < end)
+		turn(storm);
+	atomic_store(&storm->control->calm, 0);
+}
+
 static void play_round(struct storm *storm, uint64_t kills)
 {
 	uint64_t enough = storm->kills + kills;
@@ -331,6 +348,8 @@ static void play_round(struct storm *storm, uint64_t kills)
 		else
 			kill_somebody(storm);
 	}
+	if (storm->rounds % 4 == 1)
+		calm_down(storm);
 	end_workers(storm);
 	ending_settle(storm);
 	storm->rounds++;
@@ -370,7 +389,7 @@ CASE(threads, PRIVATE, .timeout_s = ROUND_ALARM_S)
 	static const enum storm_tally expected[] = { TALLY_TABLE_WRITTEN, TALLY_TABLE_READ,
 						     TALLY_LOCKED,        TALLY_TAKEN,
 						     TALLY_ALONE,         TALLY_COUNTED };
-	int64_t seconds = (int64_t)setting("STORM_SECONDS", 3), end;
+	int64_t seconds = (int64_t)setting("STORM_SECONDS", 2), end;
 	static struct storm storm;
 
 	storm_begin(&storm, broker);
@@ -379,6 +398,7 @@ CASE(threads, PRIVATE, .timeout_s = ROUND_ALARM_S)
 	end = storm_now_us() + seconds * 1000000;
 	while (storm_now_us() < end && storm.places[0].pid)
 		turn(&storm);
+	calm_down(&storm);
 	end_workers(&storm);
 	for (unsigned i = 1; i < STORM_CLIENTS; i++)
 		settle_ledgers(&storm, &storm.control->workers[i]);

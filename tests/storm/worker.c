@@ -37,7 +37,7 @@ static void play_once(struct player *player, uint32_t what)
 static void play(struct player *player)
 {
 	uint32_t what = player_random(player, 7);
-	int times = player_chance(player, 4) ? 100 : 1;
+	int times = !player_is_calm(player) && player_chance(player, 4) ? 100 : 1;
 
 	player->hasty = times > 1;
 	while (times-- > 0)
@@ -111,7 +111,9 @@ static void *player_main(void *argument)
 
 	atomic_store(&player->self->tid, (uint32_t)gettid());
 	while (!atomic_load(&player->control->stop)) {
-		if (player_chance(player, 200))
+		if (player_is_calm(player))
+			play(player);
+		else if (player_chance(player, 200))
 			play_elsewhere(player);
 		else if (player_chance(player, 200))
 			play_with_second_handle(player);
