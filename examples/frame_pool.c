@@ -64,7 +64,7 @@ enum {
 	CONSUMERS = 3,
 	PROCESSES = PRODUCERS + CONSUMERS,
 	KILLS = 200,
-	KILL_EACH_MS = 5,
+	KILL_EACH_NS = 5000000,
 	LOOK_AGAIN_MS = 100,
 	PATIENCE_MS = 10000,
 	NUMBERS = 1 << 20, /* pictures that can be told apart */
@@ -254,7 +254,7 @@ static void look_at(struct pool *pool, uint32_t index)
 static int consume(struct pool *pool)
 {
 	for (;;) {
-		struct shmb_permit permit;
+		struct shmb_permit permit = { 0, 0 };
 		int r = shmb_semaphore_wait(pool->queued, LOOK_AGAIN_MS);
 
 		if (r == 0 || r == SHMB_ETIMEDOUT)
@@ -316,16 +316,18 @@ static bool every_frame_was_used(const struct board *board, uint64_t times)
 /* Return: how many it killed, or an error. */
 static int rage(const struct board *board)
 {
-	const struct timespec pause = { .tv_nsec = KILL_EACH_MS * 1000000 };
+	const struct timespec pause = { .tv_nsec = KILL_EACH_NS };
+	unsigned chance = (unsigned)getpid(); /* who is next */
 	pid_t pids[PROCESSES];
 	int kills, r = 0;
 
 	for (int i = 0; i < PROCESSES; i++)
 		pids[i] = start(i < PRODUCERS ? "producer" : "consumer");
 	for (kills = 0; r == 0 && (kills < KILLS || !every_frame_was_used(board, 2)); kills++) {
-		int i = rand() %
-			PROCESSES; /* NOLINT(cert-msc30-c,cert-msc50-cpp,misc-predictable-rand) */
+		int i;
 
+		chance = chance * 1103515245 + 12345;
+		i = (int)(chance >> 16) % PROCESSES;
 		(void)nanosleep(&pause, NULL);
 		if (pids[i] < 0 || !end(pids[i]) || kills > 20 * KILLS)
 			r = SHMB_EPROTO;
