@@ -231,6 +231,18 @@ void actor_kill(struct actor *actor);
 /* actors_kill() - all that are left, with SIGKILL, however they ended */
 void actors_kill(void);
 
+/*
+ * pulse_begin(), pulse_end() - what the daemon works between a question of a bystander and its
+ * answer, at worst, microseconds
+ */
+struct pulse_words;
+struct pulse {
+	struct pulse_words *words;
+	struct actor bystander;
+};
+void pulse_begin(struct broker *broker, struct pulse *pulse);
+int64_t pulse_end(struct pulse *pulse);
+
 /* connect_to() - a client of the real library that must connect */
 struct shmb_client *connect_to(const struct broker *broker);
 

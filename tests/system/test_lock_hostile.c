@@ -410,47 +410,20 @@ static void crowd(struct broker *broker, void *argument)
 	hear();
 }
 
-/* What the daemon does between a question and its answer, at worst. Shared with the test. */
-struct pulse {
-	_Atomic bool stop;
-	int64_t worst_us;
-};
-
-static void feel_the_pulse(struct broker *broker, void *argument)
-{
-	struct shmb_client *client = connect_to(broker);
-	struct pulse *pulse = argument;
-	int64_t start, used;
-
-	say(1);
-	while (!atomic_load(&pulse->stop)) {
-		start = broker_cpu_us(broker);
-		CHECK_OK(shmb_client_ping(client));
-		used = broker_cpu_us(broker) - start;
-		if (used > pulse->worst_us)
-			pulse->worst_us = used;
-	}
-	shmb_client_free(client);
-}
-
 CASE(a_crowd_that_dies_in_a_full_arena_keeps_nobody_waiting, SYSTEM, .timeout_s = 60)
 {
-	struct actor evil = actor_start(broker, &ALICE, crowd, NULL), other;
-	struct pulse *pulse = mmap(NULL, sizeof(*pulse), PROT_READ | PROT_WRITE,
-				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct actor evil = actor_start(broker, &ALICE, crowd, NULL);
+	struct pulse pulse;
+	int64_t worst_us;
 
-	CHECK(pulse != MAP_FAILED);
 	actor_hear(&evil);
 	CHECK_INT(broker_stat(broker, "slots"), CROWD);
-	other = actor_start(broker, &SELF, feel_the_pulse, pulse);
-	actor_hear(&other);
+	pulse_begin(broker, &pulse);
 	actor_kill(&evil);
 	UNTIL(broker, broker_stat(broker, "repairs_total") == CROWD);
-	atomic_store(&pulse->stop, true);
-	actor_end(&other);
-	print_message("%lld us of work at worst before an answer\n", (long long)pulse->worst_us);
-	CHECK(pulse->worst_us < 20000 * harness_slow());
-	munmap(pulse, sizeof(*pulse));
+	worst_us = pulse_end(&pulse);
+	print_message("%lld us of work at worst before an answer\n", (long long)worst_us);
+	CHECK(worst_us < 20000 * harness_slow());
 }
 
 /* Numbers that are as large as they can be still make an answer that everybody can read. */

@@ -616,7 +616,8 @@ CASE(who_dies_with_ten_thousand_permits_holds_up_nobody, SYSTEM, .timeout_s = 12
 	struct shmb_client *client = connect_to(broker);
 	static struct shmb_semaphore *semaphores[TEN_THOUSAND];
 	struct actor alice;
-	int64_t start, worst = 0;
+	struct pulse pulse;
+	int64_t worst_us;
 	size_t seen = 0;
 	char name[32];
 	int i;
@@ -627,18 +628,14 @@ CASE(who_dies_with_ten_thousand_permits_holds_up_nobody, SYSTEM, .timeout_s = 12
 	}
 	alice = actor_start(broker, &ALICE, die_with_ten_thousand, NULL);
 	actor_hear(&alice);
+	pulse_begin(broker, &pulse);
 	actor_kill(&alice);
-	while (broker_stat(broker, "repairs_total") == 0) {
-		start = harness_now_ms();
-		CHECK_OK(shmb_client_ping(client));
-		if (harness_now_ms() - start > worst)
-			worst = harness_now_ms() - start;
-	}
-	print_message("the longest anybody waited: %lld ms\n", (long long)worst);
-	CHECK(worst < 500 * harness_slow());
 	UNTIL(broker, broker_stat(broker, "attachments") == TEN_THOUSAND);
 	UNTIL(broker, shmb_semaphore_value(semaphores[TEN_THOUSAND - 1]) == 1);
 	UNTIL(broker, shmb_semaphore_value(semaphores[0]) == 1);
+	worst_us = pulse_end(&pulse);
+	print_message("%lld us of work at worst before an answer\n", (long long)worst_us);
+	CHECK(worst_us < 50000 * harness_slow());
 	CHECK_OK(shmb_semaphore_list(client, "n/", check_free, &seen));
 	CHECK_INT(seen, TEN_THOUSAND);
 	for (i = 0; i < TEN_THOUSAND; i++)
