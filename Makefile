@@ -15,7 +15,7 @@ RUN ?=
 # No built-in rules: nothing here is made by make itself.
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := all
-.PHONY: help all demo test bench storm install lint format tidy fuzz coverage deps deps-ci clean
+.PHONY: help all demo test bench storm install lint format tidy fuzz model coverage deps deps-ci clean
 
 help:
 	@echo 'make demo        build, then move a real file through shared memory and verify it [FILE=path]'
@@ -27,6 +27,7 @@ help:
 	@echo 'make format      lay out every C file as .clang-format says'
 	@echo 'make tidy        clang-tidy, its analyzer included'
 	@echo 'make fuzz        run each fuzzer                                             [FUZZ_SECONDS=60]'
+	@echo 'make model       check the models of locks and semaphores with spin, mutations included'
 	@echo 'make coverage    run the tests with gcov and print the share of lines they reach'
 	@echo 'make deps        install the missing Debian packages, nothing else'
 	@echo 'make clean       remove build/'
@@ -72,6 +73,9 @@ fuzz: deps-ci
 	cmake --preset fuzz >/dev/null
 	cmake --build --preset fuzz -j $(JOBS) --target tests/fuzz/all
 	tests/tools/fuzz build/fuzz $(FUZZ_SECONDS) $(JOBS)
+
+model: deps-ci
+	tests/model/check --jobs $(JOBS) build/model
 
 coverage: deps
 	cmake --preset coverage >/dev/null
