@@ -15,28 +15,26 @@
  * consumer adopts while the entry still stands in the queue, removes the entry, looks, and gives
  * the permit back.
  *
- * Where one may die, and what happens then:
+ * Where a producer may die:
  *
- *   producer, permit taken, frame not queued   The broker gives the permit back.
- *   producer, in the lock, half-way queued     The same; the lock says so to whoever comes next
- *                                              (SHMB_EOWNERDEAD), who repairs the queue.
- *   producer, queued, not posted               The permit comes back, and the entry is stale: its
- *                                              permit is free, or has a new serial. Adopting it
- *                                              fails, and the consumer drops it.
- *   producer, posted, nobody has adopted yet   The same: what a producer had queued goes with it.
- *                                              (If that must not be, let somebody adopt at once who
- *                                              lives longer.)
- *   consumer, woken, not in the lock yet       It takes its count along, as counts have no owner.
- *                                              So `queued` only says when to look; the queue says
- *                                              what is there. A consumer that finds more in it than
- *                                              the count tells of posts once more, and none sleeps
- *                                              for longer than LOOK_AGAIN_MS without looking.
- *   consumer, in the lock, adopted, the entry  The broker gives the permit back, the entry is
- *   not removed                                stale; or the next one is faster than the broker
- *                                              and adopts it from the dead. Both are right.
- * (Removed first and adopted then, a death in between would leave the frame with a producer that
- * believes it is rid of it: lost.) consumer, looking                          The broker gives the
- * permit back.
+ * - It has a permit, the frame is not in the queue: the broker gives the permit back.
+ * - In the lock, half-way through queueing: the same, and the lock says so (SHMB_EOWNERDEAD) to
+ *   whoever comes next, who repairs the queue.
+ * - Queued, not posted; or posted, and nobody has adopted yet: the permit comes back, and the entry
+ *   is stale: its permit is free, or has a new serial. Adopting it fails, and the consumer drops
+ *   it. So what a producer had queued goes with it; if that must not be, let somebody adopt at once
+ *   who lives longer.
+ *
+ * Where a consumer may die:
+ *
+ * - Woken, not in the lock yet: it takes its count along, as counts have no owner. So `queued` says
+ *   only when to look, and the queue says what is there: a consumer that leaves frames in it while
+ *   the count is 0 posts once more, and none sleeps for longer than LOOK_AGAIN_MS without looking.
+ * - In the lock, adopted, the entry not removed: the broker gives the permit back and the entry is
+ *   stale, or the next one is faster than the broker and adopts it from the dead. Both are right.
+ *   (Were the entry removed first and the permit adopted then, a death in between would leave the
+ *   frame to a producer that believes it is rid of it: lost.)
+ * - Looking at the frame: the broker gives the permit back.
  *
  * A frame is queued again only by one who took its permit, so its one place in the queue suffices:
  * the queue cannot overflow, and a stale entry is overwritten.
