@@ -30,8 +30,12 @@ static uint32_t available(const struct semaphore *semaphore)
 int semaphore_wake(struct semaphore *semaphore)
 {
 	struct layout_arena *arena = semaphore->arena->words;
-	uint32_t n = available(semaphore), place;
+	uint32_t n, place;
 
+	/* seq_cst: behind what we gave. Who counts itself later finds that. */
+	if (atomic_load(semaphore->asleep) == 0)
+		return 0;
+	n = available(semaphore);
 	STEP();
 	if (n == 0 || (uint32_t)wait_wake(semaphore->futex, (int)n) >= n)
 		return 0;
@@ -103,7 +107,11 @@ static bool wait_until_taken(struct semaphore *semaphore, int timeout_ms,
 		if (take(semaphore, ret_permit))
 			return true;
 	place = layout_arena_wait_begin(arena, semaphore->slot, semaphore->unit);
+	atomic_fetch_add(semaphore->asleep, 1);
+	STEP();
 	taken = sleep_until_taken(semaphore, &waiting, ret_permit);
+	atomic_fetch_sub(semaphore->asleep, 1);
+	STEP();
 	layout_arena_wait_end(arena, semaphore->slot, place);
 	wait_end(&waiting);
 	return taken;

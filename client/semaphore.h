@@ -31,7 +31,8 @@ struct semaphore {
 		struct layout_counting *counting;
 		struct layout_owned *owned;
 	};
-	_Atomic uint32_t *futex; /* the word to sleep on */
+	_Atomic uint32_t *futex;  /* the word to sleep on */
+	_Atomic uint32_t *asleep; /* how many do */
 	/* What a thread of ours saw last: the value, or the serial of a single permit. Only a
 	 * guess, for the exchange to decide: to look first costs nearly as much as exchanging. */
 	_Atomic uint32_t seen;

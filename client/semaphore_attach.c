@@ -171,8 +171,13 @@ static void fill(struct semaphore *semaphore, const struct wire_semaphore_attach
 	char *base = semaphore->arena->mapping.data;
 
 	semaphore->words = base + attached->unit * LAYOUT_ARENA_UNIT;
-	semaphore->futex = attached->kind == SHMB_OWNED ? &semaphore->owned->gate
-							: &semaphore->counting->value;
+	if (attached->kind == SHMB_OWNED) {
+		semaphore->futex = &semaphore->owned->gate;
+		semaphore->asleep = &semaphore->owned->asleep;
+	} else {
+		semaphore->futex = &semaphore->counting->value;
+		semaphore->asleep = &semaphore->counting->asleep;
+	}
 	semaphore->kind = (uint32_t)attached->kind;
 	semaphore->maximum = (uint32_t)attached->maximum;
 	semaphore->slot = (uint32_t)attached->slot;

@@ -50,14 +50,16 @@ struct layout_arena {
 
 /* A counting semaphore: one unit. */
 struct layout_counting {
-	_Atomic uint32_t value; /* twice the count, plus LAYOUT_SLEEPERS; the futex */
+	_Atomic uint32_t value;  /* twice the count, plus LAYOUT_SLEEPERS; the futex */
+	_Atomic uint32_t asleep; /* threads that sleep, or are about to, or died so */
 };
 
 /* An owned semaphore: as many units as it takes. */
 struct layout_owned {
-	_Atomic uint32_t gate; /* counts returns in steps of 2, plus LAYOUT_SLEEPERS; the futex */
-	_Atomic uint32_t hint; /* where the last permit came back */
-	uint32_t reserved[2];
+	_Atomic uint32_t gate;   /* counts returns in steps of 2, plus LAYOUT_SLEEPERS; the futex */
+	_Atomic uint32_t hint;   /* where the last permit came back */
+	_Atomic uint32_t asleep; /* threads that sleep, or are about to, or died so */
+	uint32_t reserved;
 	_Atomic uint32_t
 		permits[]; /* LAYOUT_HOLDER bits: the slot, 0: free; above: a serial number */
 };
@@ -252,6 +254,11 @@ bool layout_arena_waits(const struct layout_arena *arena, uint32_t slot, uint32_
  * layout_sleepers_clear() and then wakes all, in case somebody went to sleep in between, who will
  * announce itself anew. So a post that nobody waits for makes no system call, and one that somebody
  * waits for makes one.
+ *
+ * The bit outlives the sleepers. So whoever sleeps also counts itself in `asleep`, before it
+ * announces itself and until it has taken: a poster that finds the bit set but nobody counted need
+ * not wake, as whoever counts itself later finds what was posted. Nobody makes up for those who die
+ * counted; they cost posters that system call.
  *
  * When a process is gone, the broker returns its permits and then wakes all who sleep on a
  * semaphore of the arena that has SLEEPERS set, or that stands among the waits of the dead slot:
