@@ -11,7 +11,7 @@ enum { TRIES = 1000 };
 
 void layout_lock_publish_slot(const struct layout_locker *locker)
 {
-	_Atomic uint32_t *published = &locker->lock->published;
+	_Atomic uint32_t *published = &locker->lock->published; /* [0] */
 	uint32_t seen = atomic_load(published);
 
 	for (int i = 0; i < TRIES && seen < locker->slot; i++)
@@ -22,7 +22,7 @@ void layout_lock_publish_slot(const struct layout_locker *locker)
 
 enum layout_lock_result layout_lock_look(const struct layout_lock *lock)
 {
-	uint32_t word = atomic_load(&lock->word);
+	uint32_t word = atomic_load(&lock->word); /* [7] */
 
 	if (word & LAYOUT_LOCK_SLOT)
 		return LAYOUT_LOCK_BUSY;
@@ -41,6 +41,7 @@ enum layout_lock_result layout_lock_claim(const struct layout_locker *locker)
 			return LAYOUT_LOCK_BUSY;
 		if (seen & LAYOUT_LOCK_LOST)
 			return LAYOUT_LOCK_UNUSABLE;
+		/* [10] */
 		if (atomic_compare_exchange_weak(word, &seen, seen | locker->slot)) {
 			STEP();
 			return seen & LAYOUT_LOCK_DIED ? LAYOUT_LOCK_GOT_DIED : LAYOUT_LOCK_GOT;
@@ -68,12 +69,12 @@ static uint32_t change_claim(const struct layout_locker *locker, uint32_t clear,
 
 bool layout_lock_announce_drain(const struct layout_locker *locker)
 {
-	return change_claim(locker, 0, LAYOUT_LOCK_DRAINING) != 0;
+	return change_claim(locker, 0, LAYOUT_LOCK_DRAINING) != 0; /* [13] */
 }
 
 bool layout_lock_unclaim(const struct layout_locker *locker)
 {
-	/* Everything but what the word has to say of the past. */
+	/* [15] Everything but what the word has to say of the past. */
 	uint32_t all = LAYOUT_LOCK_SLOT | LAYOUT_LOCK_DRAINING | LAYOUT_LOCK_SLEEPERS;
 
 	return change_claim(locker, all, 0) & LAYOUT_LOCK_SLEEPERS;
@@ -81,7 +82,7 @@ bool layout_lock_unclaim(const struct layout_locker *locker)
 
 bool layout_lock_downgrade(const struct layout_locker *locker)
 {
-	/* Claimants that come after the release find us among the readers. */
+	/* [21] Claimants that come after the release find us among the readers. */
 	atomic_fetch_add(&locker->own->readers, 1);
 	STEP();
 	return layout_lock_release(locker, 0);
@@ -89,12 +90,12 @@ bool layout_lock_downgrade(const struct layout_locker *locker)
 
 void layout_lock_forgive(const struct layout_locker *locker)
 {
-	change_claim(locker, LAYOUT_LOCK_DIED, 0);
+	change_claim(locker, LAYOUT_LOCK_DIED, 0); /* [17] */
 }
 
 bool layout_lock_reset(struct layout_lock *lock)
 {
-	uint32_t expected = LAYOUT_LOCK_LOST;
+	uint32_t expected = LAYOUT_LOCK_LOST; /* [22] */
 	bool reset = atomic_compare_exchange_strong(&lock->word, &expected, LAYOUT_LOCK_DIED);
 
 	STEP();
@@ -111,6 +112,7 @@ bool layout_lock_announce(struct layout_lock *lock, uint32_t *ret_expected)
 		*ret_expected = seen | LAYOUT_LOCK_SLEEPERS;
 		if (seen & LAYOUT_LOCK_SLEEPERS)
 			return true;
+		/* [8] */
 		if (atomic_compare_exchange_weak(&lock->word, &seen, *ret_expected)) {
 			STEP();
 			return true;
@@ -210,13 +212,13 @@ void layout_lock_repair(const struct layout_locker *dead)
 {
 	uint32_t slot = dead->slot;
 
-	atomic_store(&dead->own->readers, 0);
+	atomic_store(&dead->own->readers, 0); /* [30] */
 	STEP();
 	atomic_store(&dead->own->solo, 0);
 	STEP();
-	repair_word(dead);
+	repair_word(dead); /* [31], [32] */
 	STEP();
-	/* After the word, which until then needs it to tell a claim from a lock. */
+	/* [33] After the word, which until then needs it to tell a claim from a lock. */
 	atomic_store(&dead->own->held, 0);
 	STEP();
 	atomic_store(&dead->own->waiting_shared, 0);

@@ -10,6 +10,8 @@
  * lock is in its slot or names its slot, so that the broker can undo it exactly, whatever
  * instruction its process died at. Threads of one process that use one attachment share the slot.
  *
+ * Numbers in brackets are the steps of tests/model/lock.pml.
+ *
  * Everything here is pure: steps over the words, each of them bounded. Spinning, sleeping and
  * waking are the caller's, and it is told when to. doc/coordination.md argues the algorithm,
  * tests/model/lock.pml checks it. All words are in the machine's byte order, and whoever has the
@@ -88,8 +90,8 @@ struct layout_locker {
 	uint32_t n_slots; /* as the broker said; the segment is as large */
 };
 
-/* layout_lock_publish_slot() - once, before the first attempt: claimants look at the slot from now
- * on */
+/* layout_lock_publish_slot() - [0] once, before the first attempt: claimants look at the slot from
+ * now on */
 void layout_lock_publish_slot(const struct layout_locker *locker);
 
 /* What came of an attempt. */
@@ -110,8 +112,8 @@ enum layout_lock_result {
  */
 static inline bool layout_lock_leave(const struct layout_locker *locker)
 {
-	/* seq_cst: the claimant says that it sleeps and then looks at us; we leave and then look
-	 * whether it sleeps. */
+	/* [4], [5] seq_cst: the claimant says that it sleeps and then looks at us; we leave and
+	 * then look whether it sleeps. */
 	uint32_t before = atomic_fetch_sub(&locker->own->readers, 1);
 
 	STEP();
@@ -147,13 +149,13 @@ static inline bool layout_lock_leave_held(const struct layout_locker *locker, bo
 static inline bool layout_lock_enter(const struct layout_locker *locker, bool *ret_wake)
 {
 	*ret_wake = false;
-	/* relaxed: only saves the attempt where it would fail, so that those who try again and
+	/* [1] relaxed: only saves the attempt where it would fail, so that those who try again and
 	 * again do not keep a claimant from seeing the slot empty. */
 	if (atomic_load_explicit(&locker->lock->word, memory_order_relaxed) != 0)
 		return false;
-	/* seq_cst, a full barrier: the reader shows itself and then looks for a claim; the claimant
-	 * shows its claim and then looks for readers. One of the two sees the other. Both have seen
-	 * what the last holder wrote: the word that we read as 0 was released by it. */
+	/* [2], [3] seq_cst, a full barrier: the reader shows itself and then looks for a claim; the
+	 * claimant shows its claim and then looks for readers. One of the two sees the other. Both
+	 * have seen what the last holder wrote: the word that we read as 0 was released by it. */
 	atomic_fetch_add(&locker->own->readers, 1);
 	STEP();
 	if (atomic_load(&locker->lock->word) == 0)
@@ -246,7 +248,7 @@ static inline bool layout_lock_claim_fast(const struct layout_locker *locker)
 	uint32_t expected = 0;
 	bool claimed;
 
-	/* relaxed: a courtesy, see layout_lock_ask(). */
+	/* relaxed: a courtesy, see layout_lock_ask(). Then [10]. */
 	if (atomic_load_explicit(&lock->next, memory_order_relaxed) != 0)
 		return false;
 	claimed = atomic_compare_exchange_strong(&lock->word, &expected, locker->slot);
@@ -264,14 +266,14 @@ static inline _Atomic uint32_t *layout_lock_first_reader(const struct layout_loc
 							 uint32_t *ret_value)
 {
 	struct layout_lock *lock = locker->lock;
-	/* seq_cst: a newcomer publishes its slot, then enters, then looks at the word; we have
+	/* [11] seq_cst: a newcomer publishes its slot, then enters, then looks at the word; we have
 	 * claimed and look at published now. */
 	uint32_t n = atomic_load(&lock->published);
 
 	n = n < locker->n_slots ? n : locker->n_slots;
 	for (struct layout_lock_slot *slot = lock->slots; slot < lock->slots + n; slot++) {
-		/* seq_cst: behind the claim, see layout_lock_enter(); and what readers read comes
-		 * before what we will write, as leaving releases and this acquires. */
+		/* [12] seq_cst: behind the claim, see layout_lock_enter(); and what readers read
+		 * comes before what we will write, as leaving releases and this acquires. */
 		uint32_t readers = atomic_load(&slot->readers), solo = atomic_load(&slot->solo);
 
 		if ((readers | solo) == 0)
@@ -294,7 +296,7 @@ bool layout_lock_announce_drain(const struct layout_locker *locker);
 /* layout_lock_hold() - all readers are out: from now on our death leaves "owner died" */
 static inline void layout_lock_hold(const struct layout_locker *locker)
 {
-	/* relaxed: read by the broker alone, and only when this process is dead: it has then
+	/* [16] relaxed: read by the broker alone, and only when this process is dead: it has then
 	 * executed some prefix of its program, the compiler keeping this store ahead of the
 	 * caller's writes. */
 	atomic_store_explicit(&locker->own->held, 1, memory_order_relaxed);
@@ -310,11 +312,12 @@ static inline void layout_lock_hold(const struct layout_locker *locker)
  */
 static inline bool layout_lock_release(const struct layout_locker *locker, uint32_t left)
 {
-	/* release: kept behind the caller's writes, so that "held" covers them all. Dying between
-	 * this and the exchange loses nothing: a claim that is not held is just released. */
+	/* [18] release: kept behind the caller's writes, so that "held" covers them all. Dying
+	 * between this and the exchange loses nothing: a claim that is not held is just released.
+	 */
 	atomic_store_explicit(&locker->own->held, 0, memory_order_release);
 	STEP();
-	/* seq_cst: sleepers set their bit in this very word, so none is overlooked. */
+	/* [19] seq_cst: sleepers set their bit in this very word, so none is overlooked. */
 	return atomic_exchange(&locker->lock->word, left) & LAYOUT_LOCK_SLEEPERS;
 }
 

@@ -24,7 +24,7 @@ bool layout_counting_announce(struct layout_counting *semaphore, uint32_t *ret_e
 {
 	uint32_t seen = 0;
 
-	*ret_expected = LAYOUT_SLEEPERS;
+	*ret_expected = LAYOUT_SLEEPERS; /* [3] */
 	if (!atomic_compare_exchange_strong(&semaphore->value, &seen, LAYOUT_SLEEPERS) &&
 	    seen != LAYOUT_SLEEPERS)
 		return false;
@@ -60,7 +60,7 @@ static bool take_at(struct layout_owned *semaphore, uint32_t index, uint32_t slo
 	if (holder_of(seen) != 0)
 		return false;
 	taken = permit_word(serial_of(seen) + 1, slot);
-	if (!atomic_compare_exchange_strong(word, &seen, taken))
+	if (!atomic_compare_exchange_strong(word, &seen, taken)) /* [10] */
 		return false;
 	STEP();
 	*ret_permit = (struct layout_permit){ index, serial_of(taken) };
@@ -86,9 +86,9 @@ bool layout_owned_take(struct layout_owned *semaphore, uint32_t n, uint32_t slot
 /* A permit is free: does anybody sleep for it? */
 static bool knock(struct layout_owned *semaphore)
 {
-	if (!(atomic_load(&semaphore->gate) & LAYOUT_SLEEPERS))
+	if (!(atomic_load(&semaphore->gate) & LAYOUT_SLEEPERS)) /* [13] */
 		return false;
-	atomic_fetch_add(&semaphore->gate, 2);
+	atomic_fetch_add(&semaphore->gate, 2); /* [14] */
 	STEP();
 	return true;
 }
@@ -96,7 +96,7 @@ static bool knock(struct layout_owned *semaphore)
 bool layout_owned_give(struct layout_owned *semaphore, uint32_t n, uint32_t slot,
 		       struct layout_permit permit, bool *ret_wake)
 {
-	uint32_t held = permit_word(permit.serial, slot);
+	uint32_t held = permit_word(permit.serial, slot); /* [12] */
 
 	if (permit.index >= n ||
 	    !atomic_compare_exchange_strong(&semaphore->permits[permit.index], &held,
@@ -114,7 +114,7 @@ bool layout_owned_adopt(struct layout_owned *semaphore, uint32_t n, uint32_t slo
 			struct layout_permit permit)
 {
 	_Atomic uint32_t *word;
-	uint32_t seen, ours = permit_word(permit.serial, slot);
+	uint32_t seen, ours = permit_word(permit.serial, slot); /* [15] */
 
 	if (permit.index >= n)
 		return false;
@@ -161,6 +161,7 @@ uint32_t layout_owned_holder(const struct layout_owned *semaphore, uint32_t inde
 
 void layout_owned_announce(struct layout_owned *semaphore, uint32_t *ret_expected)
 {
+	/* [11] */
 	*ret_expected = atomic_fetch_or(&semaphore->gate, LAYOUT_SLEEPERS) | LAYOUT_SLEEPERS;
 	STEP();
 }
@@ -173,7 +174,7 @@ uint32_t layout_owned_return(struct layout_owned *semaphore, uint32_t n, uint32_
 		_Atomic uint32_t *word = &semaphore->permits[index];
 		uint32_t seen = atomic_load(word);
 
-		/* Fails only if another adopts it, or somebody plays with it. */
+		/* [30], [31] Fails only if another adopts it, or somebody plays with it. */
 		if (holder_of(seen) == slot &&
 		    atomic_compare_exchange_strong(word, &seen, permit_word(serial_of(seen), 0))) {
 			STEP();
@@ -220,9 +221,9 @@ bool layout_arena_waits(const struct layout_arena *arena, uint32_t slot, uint32_
 uint32_t layout_sleepers_clear(struct layout_arena *arena, uint32_t slot, uint32_t unit,
 			       _Atomic uint32_t *futex)
 {
-	uint32_t place = layout_arena_wait_begin(arena, slot, unit);
+	uint32_t place = layout_arena_wait_begin(arena, slot, unit); /* [22] */
 
-	if (place < LAYOUT_ARENA_WAITS)
+	if (place < LAYOUT_ARENA_WAITS) /* [23] */
 		atomic_fetch_and(futex, ~(uint32_t)LAYOUT_SLEEPERS);
 	STEP();
 	return place;

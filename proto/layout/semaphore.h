@@ -11,7 +11,8 @@
  * names the slot of its holder, so that the broker can give back exactly what a dead process held.
  *
  * As in lock.h, everything is pure and bounded, and sleeping and waking are the caller's.
- * doc/coordination.md argues the algorithms, tests/model/semaphore.pml checks them.
+ * doc/coordination.md argues the algorithms, tests/model/semaphore.pml checks them; numbers in
+ * brackets are its steps.
  */
 
 #include <stdatomic.h>
@@ -125,7 +126,7 @@ static inline bool layout_counting_post_seen(struct layout_counting *semaphore, 
 
 		if (count > maximum || n > maximum - count)
 			return false;
-		/* As above; releases what the caller wrote. */
+		/* [1] As above; releases what the caller wrote. */
 	} while (!atomic_compare_exchange_weak_explicit(&semaphore->value, seen, *seen + 2 * n,
 							memory_order_seq_cst,
 							memory_order_relaxed));

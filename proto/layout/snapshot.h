@@ -5,7 +5,8 @@
 /*
  * Untorn copies for those who can only read: a sequence lock (Lameter 2005; the orders are those of
  * Boehm, "Can seqlocks get along with programming language memory models?", 2012) around what the
- * exclusive holder of the region lock writes. Its words are in the publish page.
+ * exclusive holder of the region lock writes. Its words are in the publish page. Numbers in
+ * brackets are the steps of tests/model/snapshot.pml.
  */
 
 #include <stdatomic.h>
@@ -21,8 +22,8 @@ static inline void layout_snapshot_write(struct layout_publish *page)
 	/* relaxed: only the holder writes it. One that died has left it odd. */
 	uint64_t sequence = atomic_load_explicit(&page->writing, memory_order_relaxed);
 
-	/* The fence keeps the store ahead of the caller's writes: who copies one of them also finds
-	 * the sequence changed when it looks again. */
+	/* [1] The fence keeps the store ahead of the caller's writes: who copies one of them also
+	 * finds the sequence changed when it looks again. */
 	atomic_store_explicit(&page->writing, sequence | 1, memory_order_relaxed);
 	atomic_thread_fence(memory_order_release);
 	STEP();
@@ -33,7 +34,7 @@ static inline void layout_snapshot_written(struct layout_publish *page)
 {
 	uint64_t sequence = atomic_load_explicit(&page->writing, memory_order_relaxed);
 
-	/* release: who sees it even sees all that was written. */
+	/* [3] release: who sees it even sees all that was written. */
 	atomic_store_explicit(&page->writing, (sequence | 1) + 1, memory_order_release);
 	STEP();
 }
@@ -42,14 +43,14 @@ static inline void layout_snapshot_written(struct layout_publish *page)
  * written */
 static inline bool layout_snapshot_begin(const struct layout_publish *page, uint64_t *ret_sequence)
 {
-	*ret_sequence = atomic_load_explicit(&page->writing, memory_order_acquire);
+	*ret_sequence = atomic_load_explicit(&page->writing, memory_order_acquire); /* [4] */
 	return !(*ret_sequence & 1);
 }
 
 /* layout_snapshot_end() - Return: true: nothing was written meanwhile */
 static inline bool layout_snapshot_end(const struct layout_publish *page, uint64_t sequence)
 {
-	/* The fence keeps the copying ahead of this load. */
+	/* [6] The fence keeps the copying ahead of this load. */
 	atomic_thread_fence(memory_order_acquire);
 	return atomic_load_explicit(&page->writing, memory_order_relaxed) == sequence;
 }
