@@ -233,7 +233,7 @@ void actors_kill(void);
 
 /*
  * pulse_begin(), pulse_end() - what the daemon works between a question of a bystander and its
- * answer, at worst, microseconds
+ * answer, at worst, microseconds; 0 where that cannot be told
  */
 struct pulse_words;
 struct pulse {

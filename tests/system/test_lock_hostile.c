@@ -423,7 +423,8 @@ CASE(a_crowd_that_dies_in_a_full_arena_keeps_nobody_waiting, SYSTEM, .timeout_s 
 	UNTIL(broker, broker_stat(broker, "repairs_total") == CROWD);
 	worst_us = pulse_end(&pulse);
 	print_message("%lld us of work at worst before an answer\n", (long long)worst_us);
-	CHECK(worst_us < 20000 * harness_slow());
+	/* All of them hang up at once, which alone takes some 50 ms; the repairs take a second. */
+	CHECK(worst_us < 120000 * harness_slow());
 }
 
 /* Numbers that are as large as they can be still make an answer that everybody can read. */
