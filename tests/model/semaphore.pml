@@ -46,6 +46,7 @@ byte mail_index, mail;
 #endif
 
 bit asleep[3];
+byte counted; /* `asleep` of the semaphore: threads that wait; the dead among them stay in it */
 bit gone[4];     /* the slot's process is dead, or has let go of the semaphore */
 bit repaired[4]; /* the broker has undone what it had */
 bit noted[4];    /* the slot's `waits` name the semaphore, because it is about to clear SLEEPERS */
@@ -80,9 +81,9 @@ proctype client(byte p)
 {
 	byte s = p + 1;
 	byte ops, n, expected, i;
-	bit timed, tried;
+	bit timed, tried, waits; /* waits: it is in `counted` */
 
-#define RESET n = 0; expected = 0; i = 0; timed = 0; tried = 0
+#define RESET n = 0; expected = 0; i = 0; timed = 0; tried = 0; waits = 0
 
 	{
 		ops = 0;
@@ -131,9 +132,14 @@ proctype client(byte p)
 	wait:
 		/* [2] */
 		if
-		:: d_step { word > 1 -> word = word - 2; }
+		:: d_step { word > 1 && !waits -> word = word - 2; }
 			goto next_operation;
-		:: word <= 1
+		:: d_step { word > 1 && waits -> word = word - 2; expected = 0; }
+			goto waited;
+		:: word <= 1 && waits
+		/* it begins to wait [5] */
+		:: d_step { word <= 1 && !waits -> waits = 1; }
+			counted++;
 		fi;
 		/* layout_counting_announce() [3] */
 #ifdef M_ANNOUNCE_AFTER_LOOK
@@ -159,10 +165,13 @@ proctype client(byte p)
 			tried = 0;
 			expected = 0;
 		}
-			goto holds;
+			goto took;
 		:: d_step { (permits[i] & HOLDER) != 0 && i + 1 < PERMITS -> i++; }
 			goto wait;
-		:: d_step { (permits[i] & HOLDER) != 0 && i + 1 == PERMITS && !tried -> i = 0; }
+		:: d_step { (permits[i] & HOLDER) != 0 && i + 1 == PERMITS && !tried && waits -> i = 0; }
+		/* it begins to wait [5] */
+		:: d_step { (permits[i] & HOLDER) != 0 && i + 1 == PERMITS && !tried && !waits -> i = 0; waits = 1; }
+			counted++;
 		:: d_step { (permits[i] & HOLDER) != 0 && i + 1 == PERMITS && tried -> i = 0; }
 			goto sleep;
 		fi;
@@ -187,17 +196,32 @@ proctype client(byte p)
 end_asleep:
 		if
 #ifdef M_WOKEN_GIVES_UP
-		:: asleep[p] == 0 && timed -> goto next_operation;
+		:: asleep[p] == 0 && timed -> goto waited;
 		:: asleep[p] == 0 && !timed -> goto wait;
+#elif defined(M_UNCOUNTS_WHEN_WOKEN)
+		:: d_step { asleep[p] == 0 -> counted--; }
+			goto wait;
 #else
 		:: asleep[p] == 0 -> goto wait;
 #endif
 		/* the kernel says "timed out" only to those it did not wake */
 		:: d_step { asleep[p] == 1 && timed -> asleep[p] = 0; }
-			goto next_operation;
+			goto waited;
 		fi;
+	waited:
+		/* it has taken, or given up [6] */
+#ifndef M_UNCOUNTS_WHEN_WOKEN
+		counted--;
+#endif
+		goto next_operation;
 
 #ifdef OWNED
+	took:
+		if
+		:: waits -> counted--;
+		:: !waits
+		fi;
+		waits = 0;
 	holds:
 		if
 		:: goto give;
@@ -274,10 +298,13 @@ end_asleep:
 #ifdef M_WAKES_NOBODY
 		goto next_operation;
 #endif
-		/* as many as there is to take [20] */
+		/* nobody waits, whatever the bit says [7] */
 		if
-		:: d_step { n = AVAILABLE; }
+		:: counted == 0 -> goto next_operation;
+		:: counted != 0
 		fi;
+		/* as many as there is to take [20] */
+		n = AVAILABLE;
 		/* futex_wake(): one after the other [21] */
 		do
 		:: d_step { n > 0 && asleep[0] -> asleep[0] = 0; n--; }
