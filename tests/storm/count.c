@@ -29,7 +29,7 @@ static void take(struct player *player, int timeout)
 	player_wait_begin(player, WAIT_COUNT);
 	r = shmb_semaphore_wait(player->kit->count, timeout);
 	player_wait_end(player, r);
-	RULE(player, r == 0 || r == SHMB_ETIMEDOUT, "wait for the count: %s", shmb_error_name(r));
+	RULE(player, r == 0 || r == SHMB_ETIMEDOUT, "wait for the count: %s", storm_result(r));
 	atomic_store(&player->self->ledger, ledger(balance - (r == 0), 0));
 	if (r == 0)
 		player_tally(player, TALLY_COUNTED);
@@ -44,7 +44,7 @@ static void give(struct player *player, uint32_t n)
 
 	atomic_store(&player->self->ledger, ledger(balance, (int32_t)n));
 	r = shmb_semaphore_post(player->kit->count, n);
-	RULE(player, r == 0, "post %u: %s", n, shmb_error_name(r));
+	RULE(player, r == 0, "post %u: %s", n, storm_result(r));
 	atomic_store(&player->self->ledger, ledger(balance + n, 0));
 }
 
@@ -69,7 +69,7 @@ void count_play(struct player *player)
 	RULE(player, value >= 0 && value <= STORM_COUNT_MAX, "the count is %lld", (long long)value);
 	if (player_chance(player, 16)) {
 		r = shmb_semaphore_post(player->kit->count, STORM_COUNT_MAX + 1);
-		RULE(player, r == SHMB_EOVERFLOW, "post too much: %s", shmb_error_name(r));
+		RULE(player, r == SHMB_EOVERFLOW, "post too much: %s", storm_result(r));
 	}
 	if (balance_of(player) < 0 && !player_chance(player, 3))
 		count_give_all(player);
@@ -91,10 +91,10 @@ void count_settle(struct player *player, int64_t expected, int64_t may_lack, int
 	for (int64_t i = 0; i < value; i++) {
 		r = shmb_semaphore_wait(player->kit->count, 0);
 		RULE(player, r == 0, "take %lld of %lld: %s", (long long)i + 1, (long long)value,
-		     shmb_error_name(r));
+		     storm_result(r));
 	}
 	r = shmb_semaphore_wait(player->kit->count, 0);
-	RULE(player, r == SHMB_ETIMEDOUT, "take one too many: %s", shmb_error_name(r));
+	RULE(player, r == SHMB_ETIMEDOUT, "take one too many: %s", storm_result(r));
 	r = shmb_semaphore_post(player->kit->count, STORM_COUNT);
-	RULE(player, r == 0, "post at the end: %s", shmb_error_name(r));
+	RULE(player, r == 0, "post at the end: %s", storm_result(r));
 }

@@ -135,11 +135,16 @@ void player_fail(const struct player *player, const char *file, int line, const 
 	_exit(1);
 }
 
+const char *storm_result(int result)
+{
+	return result == 0 ? "success" : shmb_error_name(result);
+}
+
 /* ---- Handles ---- */
 
 static void expect(struct player *player, int r, const char *what)
 {
-	RULE(player, r >= 0, "%s: %s", what, shmb_error_name(r));
+	RULE(player, r >= 0, "%s: %s", what, storm_result(r));
 }
 
 bool kit_open(struct player *player, struct kit *kit, unsigned access)

@@ -95,7 +95,7 @@ static void take(struct player *player)
 	player_wait_begin(player, WAIT_POOL);
 	r = shmb_semaphore_take(player->kit->pool, timeout, &permit);
 	player_wait_end(player, r);
-	RULE(player, r == 0 || r == SHMB_ETIMEDOUT, "take: %s", shmb_error_name(r));
+	RULE(player, r == 0 || r == SHMB_ETIMEDOUT, "take: %s", storm_result(r));
 	if (r == SHMB_ETIMEDOUT) {
 		player_late(player, "a permit", begun, timeout);
 		return;
@@ -113,12 +113,12 @@ static void give(struct player *player)
 	move_out(player, permit.index);
 	player_may_die(player);
 	r = shmb_semaphore_give(player->kit->pool, &permit);
-	RULE(player, r == 0, "give: %s", shmb_error_name(r));
+	RULE(player, r == 0, "give: %s", storm_result(r));
 	if (player_chance(player, 8)) {
 		r = shmb_semaphore_give(player->kit->pool, &permit);
-		RULE(player, r == SHMB_EINVAL, "give twice: %s", shmb_error_name(r));
+		RULE(player, r == SHMB_EINVAL, "give twice: %s", storm_result(r));
 		r = shmb_semaphore_adopt(player->kit->pool, &permit);
-		RULE(player, r == SHMB_ENOENT, "adopt what was given: %s", shmb_error_name(r));
+		RULE(player, r == SHMB_ENOENT, "adopt what was given: %s", storm_result(r));
 	}
 }
 
@@ -152,15 +152,15 @@ void pool_play_alone(struct player *player)
 	player_wait_begin(player, WAIT_POOL);
 	r = shmb_semaphore_wait(pool, 20);
 	player_wait_end(player, r);
-	RULE(player, r == 0 || r == SHMB_ETIMEDOUT, "wait for a permit: %s", shmb_error_name(r));
+	RULE(player, r == 0 || r == SHMB_ETIMEDOUT, "wait for a permit: %s", storm_result(r));
 	if (r == 0) {
 		r = shmb_semaphore_post(pool, 2);
-		RULE(player, r == SHMB_EOVERFLOW, "post another's permit: %s", shmb_error_name(r));
+		RULE(player, r == SHMB_EOVERFLOW, "post another's permit: %s", storm_result(r));
 		r = shmb_semaphore_post(pool, 1);
-		RULE(player, r == 0, "post a permit: %s", shmb_error_name(r));
+		RULE(player, r == 0, "post a permit: %s", storm_result(r));
 	}
 	r = shmb_semaphore_post(pool, 1);
-	RULE(player, r == SHMB_EOVERFLOW, "post no permit: %s", shmb_error_name(r));
+	RULE(player, r == SHMB_EOVERFLOW, "post no permit: %s", storm_result(r));
 }
 
 /* ---- The named lock and the mailbox ---- */
@@ -174,7 +174,7 @@ static int lock(struct player *player, enum shmb_lock_kind kind)
 	r = shmb_lock_acquire(player->kit->lock, kind, timeout);
 	player_wait_end(player, r);
 	RULE(player, r == 0 || r == SHMB_ETIMEDOUT || r == SHMB_EOWNERDEAD, "acquire: %s",
-	     shmb_error_name(r));
+	     storm_result(r));
 	if (r == SHMB_ETIMEDOUT)
 		player_late(player, "the lock", begun, timeout);
 	else
@@ -188,7 +188,7 @@ static void release(struct player *player)
 
 	player_may_die(player);
 	r = shmb_lock_release(player->kit->lock);
-	RULE(player, r == 0, "release: %s", shmb_error_name(r));
+	RULE(player, r == 0, "release: %s", storm_result(r));
 }
 
 static void mark_consistent(struct player *player)
@@ -202,7 +202,7 @@ static void mark_consistent(struct player *player)
 	frames->full = 0;
 	frames->owner = 0;
 	r = shmb_lock_mark_consistent(player->kit->lock);
-	RULE(player, r == 0, "mark consistent: %s", shmb_error_name(r));
+	RULE(player, r == 0, "mark consistent: %s", storm_result(r));
 }
 
 static void offer(struct player *player, struct frames *frames)
@@ -221,7 +221,7 @@ static void adopt(struct player *player, struct frames *frames)
 {
 	int r = shmb_semaphore_adopt(player->kit->pool, &frames->mailbox);
 
-	RULE(player, r == 0 || r == SHMB_ENOENT, "adopt: %s", shmb_error_name(r));
+	RULE(player, r == 0 || r == SHMB_ENOENT, "adopt: %s", storm_result(r));
 	player_may_die(player);
 	if (r == 0)
 		move_in(player, frames->mailbox);
@@ -291,14 +291,14 @@ void mutex_play(struct player *player)
 	player_wait_begin(player, WAIT_MUTEX);
 	r = shmb_semaphore_wait(player->kit->mutex, timeout);
 	player_wait_end(player, r);
-	RULE(player, r == 0 || r == SHMB_ETIMEDOUT, "wait for the mutex: %s", shmb_error_name(r));
+	RULE(player, r == 0 || r == SHMB_ETIMEDOUT, "wait for the mutex: %s", storm_result(r));
 	if (r == SHMB_ETIMEDOUT) {
 		player_late(player, "the mutex", begun, timeout);
 		return;
 	}
 	play_alone(player);
 	r = shmb_semaphore_post(player->kit->mutex, 1);
-	RULE(player, r == 0, "post the mutex: %s", shmb_error_name(r));
+	RULE(player, r == 0, "post the mutex: %s", storm_result(r));
 }
 
 /* ---- The master, when everybody is gone ---- */
@@ -307,7 +307,7 @@ void mailbox_settle(struct player *player)
 {
 	int r = shmb_lock_acquire(player->kit->lock, SHMB_EXCLUSIVE, 10000);
 
-	RULE(player, r == 0 || r == SHMB_EOWNERDEAD, "acquire at the end: %s", shmb_error_name(r));
+	RULE(player, r == 0 || r == SHMB_EOWNERDEAD, "acquire at the end: %s", storm_result(r));
 	if (r == SHMB_EOWNERDEAD)
 		mark_consistent(player);
 	/* Who offered is gone, and the permit came back. */
@@ -323,10 +323,10 @@ void pool_settle(struct player *player)
 	for (unsigned i = 0; i < STORM_FRAMES; i++) {
 		r = shmb_semaphore_take(player->kit->pool, 0, &permit);
 		RULE(player, r == 0, "take permit %u of %d at the end: %s", i + 1, STORM_FRAMES,
-		     shmb_error_name(r));
+		     storm_result(r));
 		move_in(player, permit);
 	}
 	r = shmb_semaphore_take(player->kit->pool, 0, &permit);
-	RULE(player, r == SHMB_ETIMEDOUT, "take one too many: %s", shmb_error_name(r));
+	RULE(player, r == SHMB_ETIMEDOUT, "take one too many: %s", storm_result(r));
 	pool_give_all(player);
 }

@@ -190,6 +190,9 @@ void player_fail(const struct player *player, const char *file, int line, const 
 			player_fail(player, __FILE__, __LINE__, __VA_ARGS__); \
 	} while (0)
 
+/* storm_result() - the name of what a call returned */
+const char *storm_result(int result);
+
 /* Handles. Return of kit_open(): false: there was no slot for this one. */
 bool kit_open(struct player *player, struct kit *kit, unsigned access);
 void kit_close(struct kit *kit);

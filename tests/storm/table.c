@@ -116,9 +116,9 @@ static void repair(struct player *player, struct kit *kit)
 	     (unsigned long long)table->owner);
 	table->owner = 0;
 	r = shmb_region_downgrade(kit->table);
-	RULE(player, r == SHMB_EOWNERDEAD, "downgrade unrepaired: %s", shmb_error_name(r));
+	RULE(player, r == SHMB_EOWNERDEAD, "downgrade unrepaired: %s", storm_result(r));
 	r = shmb_region_mark_consistent(kit->table);
-	RULE(player, r == 0, "mark consistent: %s", shmb_error_name(r));
+	RULE(player, r == 0, "mark consistent: %s", storm_result(r));
 	player_tally(player, TALLY_REPAIRED);
 }
 
@@ -130,7 +130,7 @@ static void unlock(struct player *player, struct kit *kit)
 
 	player_may_die(player);
 	r = shmb_region_unlock(kit->table);
-	RULE(player, r == 0, "unlock the table: %s", shmb_error_name(r));
+	RULE(player, r == 0, "unlock the table: %s", storm_result(r));
 }
 
 static int lock(struct player *player, struct kit *kit, enum shmb_lock_kind kind)
@@ -149,7 +149,7 @@ static int lock(struct player *player, struct kit *kit, enum shmb_lock_kind kind
 		player_tally(player, TALLY_NO_SLOT);
 	else
 		RULE(player, r == 0 || r == SHMB_EOWNERDEAD || r == SHMB_ENOTRECOVERABLE,
-		     "lock the table: %s", shmb_error_name(r));
+		     "lock the table: %s", storm_result(r));
 	return r;
 }
 
@@ -183,11 +183,11 @@ static void play_exclusive_held(struct player *player, struct kit *kit)
 		write_table(player, table);
 	if (player_chance(player, 16)) {
 		r = shmb_region_lock(kit->table, SHMB_EXCLUSIVE, -1);
-		RULE(player, r == SHMB_EDEADLK, "locked twice: %s", shmb_error_name(r));
+		RULE(player, r == SHMB_EDEADLK, "locked twice: %s", storm_result(r));
 	}
 	if (player_chance(player, 4)) {
 		r = shmb_region_downgrade(kit->table);
-		RULE(player, r == 0, "downgrade: %s", shmb_error_name(r));
+		RULE(player, r == 0, "downgrade: %s", storm_result(r));
 		player_tally(player, TALLY_DOWNGRADED);
 		look_twice(player, kit);
 	}
@@ -199,8 +199,7 @@ static void play_owner_died(struct player *player, struct kit *kit)
 	if (!(kit->access & SHMB_WRITE)) {
 		int r = shmb_region_mark_consistent(kit->table);
 
-		RULE(player, r == SHMB_EMODE, "marked without write access: %s",
-		     shmb_error_name(r));
+		RULE(player, r == SHMB_EMODE, "marked without write access: %s", storm_result(r));
 	} else if (player_chance(player, 12)) {
 		player_tally(player, TALLY_LEFT_BROKEN);
 	} else {
@@ -220,7 +219,7 @@ static void play_exclusive(struct player *player, struct kit *kit)
 	else if (r == SHMB_ENOTRECOVERABLE && (kit->access & SHMB_WRITE)) {
 		r = shmb_region_reset_lock(kit->table);
 		/* Not in that state any more: somebody else was faster. */
-		RULE(player, r == 0 || r == SHMB_EINVAL, "reset: %s", shmb_error_name(r));
+		RULE(player, r == 0 || r == SHMB_EINVAL, "reset: %s", storm_result(r));
 		if (r == 0)
 			player_tally(player, TALLY_RESET);
 	}
@@ -242,7 +241,7 @@ static void play_copy(struct player *player, struct kit *kit)
 		RULE(player,
 		     r == SHMB_EOWNERDEAD || r == SHMB_ENOTRECOVERABLE || r == SHMB_ESLOTS ||
 			     r == SHMB_ETIMEDOUT,
-		     "read locked: %s", shmb_error_name(r));
+		     "read locked: %s", storm_result(r));
 }
 
 static void play_snapshot(struct player *player, struct kit *kit)
@@ -254,7 +253,7 @@ static void play_snapshot(struct player *player, struct kit *kit)
 		check(player, &copy, "snapshot");
 	else
 		RULE(player, r == SHMB_EBUSY || r == SHMB_EOWNERDEAD || r == SHMB_ENOTRECOVERABLE,
-		     "snapshot: %s", shmb_error_name(r));
+		     "snapshot: %s", storm_result(r));
 	player_tally(player, r == 0 ? TALLY_SNAPSHOTS : TALLY_SNAPSHOTS_BUSY);
 }
 
@@ -265,8 +264,7 @@ void table_play(struct player *player)
 	if (!(kit->access & (SHMB_LOCK | SHMB_WRITE))) {
 		int r = shmb_region_lock(kit->table, SHMB_SHARED, 0);
 
-		RULE(player, r == SHMB_EMODE, "locked with read access alone: %s",
-		     shmb_error_name(r));
+		RULE(player, r == SHMB_EMODE, "locked with read access alone: %s", storm_result(r));
 		play_snapshot(player, kit);
 		return;
 	}
@@ -315,19 +313,19 @@ void table_settle(struct player *player)
 
 	if (r == SHMB_ENOTRECOVERABLE) {
 		r = shmb_region_reset_lock(kit->table);
-		RULE(player, r == 0, "reset at the end: %s", shmb_error_name(r));
+		RULE(player, r == 0, "reset at the end: %s", storm_result(r));
 		r = shmb_region_lock(kit->table, SHMB_EXCLUSIVE, 10000);
-		RULE(player, r == SHMB_EOWNERDEAD, "lock after a reset: %s", shmb_error_name(r));
+		RULE(player, r == SHMB_EOWNERDEAD, "lock after a reset: %s", storm_result(r));
 	}
-	RULE(player, r == 0 || r == SHMB_EOWNERDEAD, "lock at the end: %s", shmb_error_name(r));
+	RULE(player, r == 0 || r == SHMB_EOWNERDEAD, "lock at the end: %s", storm_result(r));
 	if (r == SHMB_EOWNERDEAD)
 		repair(player, kit);
 	check(player, shmb_region_data(kit->table), "at the end");
 	unlock(player, kit);
 	r = shmb_region_lock(kit->table, SHMB_SHARED, 0);
-	RULE(player, r == 0, "lock shared at the end: %s", shmb_error_name(r));
+	RULE(player, r == 0, "lock shared at the end: %s", storm_result(r));
 	unlock(player, kit);
 	r = shmb_region_snapshot(kit->table, 0, &copy, sizeof(copy));
-	RULE(player, r == 0, "snapshot at the end: %s", shmb_error_name(r));
+	RULE(player, r == 0, "snapshot at the end: %s", storm_result(r));
 	check(player, &copy, "snapshot at the end");
 }

@@ -91,9 +91,9 @@ static void play_with_second_handle(struct player *player)
 	struct kit kit = *player->kit, *first = player->kit;
 	int r = shmb_semaphore_open(kit.client, STORM_POOL_NAME, &kit.pool);
 
-	RULE(player, r == 0, "a second handle of the pool: %s", shmb_error_name(r));
+	RULE(player, r == 0, "a second handle of the pool: %s", storm_result(r));
 	r = shmb_semaphore_open(kit.client, STORM_COUNT_NAME, &kit.count);
-	RULE(player, r == 0, "a second handle of the count: %s", shmb_error_name(r));
+	RULE(player, r == 0, "a second handle of the count: %s", storm_result(r));
 	player->kit = &kit;
 	for (int i = 0; i < 4; i++) {
 		pool_play(player);
