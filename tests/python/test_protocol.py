@@ -225,7 +225,7 @@ class Lock:
 
 
 class Semaphore:
-	"""A place in an arena; see "Semaphores". Arenas are asked for once."""
+	"""A place in an arena; see "Semaphores". Arenas are asked for once. Leaves SLEEPERS set: that costs system calls."""
 
 	SLEEPERS, HOLDER_BITS = 1, 11
 
@@ -236,16 +236,14 @@ class Semaphore:
 			arenas[answer["arena"]] = map_writable(fds[0], about["bytes"])
 		memory, start = arenas[answer["arena"]], 64 * answer["unit"]
 		assert struct.unpack_from("=II", memory) == (0x616D6873, 1)
-		self.futex = Word(memory, start)
+		self.futex, self.asleep = Word(memory, start), Word(memory, start + (4 if answer["kind"] == 1 else 8))
 		if answer["kind"] == 2:
 			self.hint = Word(memory, start + 4)
 			self.permits = [Word(memory, start + 16 + 4 * i) for i in range(self.maximum)]
 
-	def woken(self, n):
-		if self.futex.wake(n) < n:
-			while (seen := self.futex.load()) & self.SLEEPERS:
-				self.futex.change(seen, seen & ~self.SLEEPERS)
-			self.futex.wake()
+	def wake(self, n):
+		if self.asleep.load() != 0:
+			self.futex.wake(n)
 
 	def post(self, n=1):
 		while (seen := self.futex.load()) is not None:
@@ -254,7 +252,7 @@ class Semaphore:
 			if self.futex.change(seen, seen + 2 * n):
 				break
 		if seen & self.SLEEPERS:
-			self.woken((self.futex.load() >> 1) or 1)
+			self.wake((self.futex.load() >> 1) or 1)
 		return True
 
 	def try_wait(self):
@@ -262,10 +260,12 @@ class Semaphore:
 		return seen >> 1 != 0 and self.futex.change(seen, seen - 2)
 
 	def wait(self):
+		self.asleep.add(1)
 		while not self.try_wait():
 			seen = self.futex.load()
 			if seen == self.SLEEPERS or (seen == 0 and self.futex.change(0, self.SLEEPERS)):
 				self.futex.sleep(self.SLEEPERS)
+		self.asleep.add(-1)
 
 	def try_take(self):
 		"""A permit, as (index, serial)."""
@@ -277,6 +277,7 @@ class Semaphore:
 		return None
 
 	def take(self):
+		self.asleep.add(1)
 		while (permit := self.try_take()) is None:
 			seen = self.futex.load()
 			if not seen & self.SLEEPERS and not self.futex.change(seen, seen | self.SLEEPERS):
@@ -284,6 +285,7 @@ class Semaphore:
 			if (permit := self.try_take()) is not None:
 				break
 			self.futex.sleep(seen | self.SLEEPERS)
+		self.asleep.add(-1)
 		return permit
 
 	def give(self, permit):
@@ -292,7 +294,7 @@ class Semaphore:
 		self.hint.store(index)
 		if self.futex.load() & self.SLEEPERS:
 			self.futex.add(2)
-			self.woken(1)
+			self.wake(1)
 
 	def adopt(self, permit):
 		index, serial = permit

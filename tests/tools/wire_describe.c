@@ -184,7 +184,7 @@ static void print_lock(void)
 	LOCK_ROW(magic, "0x6c6d6873, the bytes \"shml\" in little-endian");
 	LOCK_ROW(version, "version of this layout: 1");
 	LOCK_ROW(n_slots, "for people; go by `slots` of the answer");
-	LOCK_ROW(word, "who has claimed the lock; a futex; see below");
+	LOCK_ROW(word, "who has claimed the lock, see below; a futex");
 	LOCK_ROW(next, "the slot whose turn it is, 0: nobody's; a futex");
 	LOCK_ROW(published, "slots that may be in use: 1 to this");
 	LOCK_ROW(tickets, "drawn so far, in steps of 2");
@@ -193,6 +193,7 @@ static void print_lock(void)
 	SLOT_ROW(waiting_shared, "threads that wait, for people");
 	SLOT_ROW(waiting_exclusive, "threads that wait, for people");
 	SLOT_ROW(ticket, "0, or since when it asks for its turn");
+	SLOT_ROW(solo, "as `readers`, of one thread alone; a futex");
 	printf("\ns is the slot, from 1 to `slots`, which is at most %d. All other bytes are "
 	       "reserved. The bits of "
 	       "`word`:\n\n| bits | name | meaning |\n|---|---|---|\n",
@@ -217,17 +218,20 @@ static void print_arena(void)
 	       offsetof(struct layout_arena, magic));
 	printf("| 0 | %zu | `version` | 32 | version of this layout: 1 |\n",
 	       offsetof(struct layout_arena, version));
-	printf("| s | 4 i | `waits[i]` | 32 | the semaphore on which a thread sleeps, by its "
-	       "unit, 0: none; for "
-	       "people; i from 0 to %d |\n",
+	printf("| s | 4 i | `waits[i]` | 32 | a semaphore on which a thread sleeps or clears "
+	       "SLEEPERS, by its unit, 0: none; i from 0 to %d |\n",
 	       LAYOUT_ARENA_WAITS - 1);
 	printf("| u | %zu | `value` | 32 | counting: twice the count, plus SLEEPERS; a futex |\n",
 	       offsetof(struct layout_counting, value));
+	printf("| u | %zu | `asleep` | 32 | counting: threads that sleep, or are about to |\n",
+	       offsetof(struct layout_counting, asleep));
 	printf("| u | %zu | `gate` | 32 | owned: counts returns in steps of 2, plus SLEEPERS; a "
 	       "futex |\n",
 	       offsetof(struct layout_owned, gate));
 	printf("| u | %zu | `hint` | 32 | owned: the index of a permit that may be free |\n",
 	       offsetof(struct layout_owned, hint));
+	printf("| u | %zu | `asleep` | 32 | owned: threads that sleep, or are about to |\n",
+	       offsetof(struct layout_owned, asleep));
 	printf("| u | %zu + 4 i | `permits[i]` | 32 | owned: the holder's slot in the lower %d "
 	       "bits, 0: free; above "
 	       "them a serial number |\n",
