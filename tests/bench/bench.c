@@ -262,7 +262,7 @@ static void list_figures(void)
 {
 	for (size_t g = 0; g < N_GROUPS; g++)
 		for (const struct bench_figure *figure = groups[g]; figure->name; figure++)
-			printf("%-18s against %s\n", figure->name, figure->floor);
+			printf("%-20s against %s\n", figure->name, figure->floor);
 }
 
 /* ---- The whole run ---- */
