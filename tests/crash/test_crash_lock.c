@@ -85,6 +85,20 @@ static void op_shared(const struct layout_locker *self)
 		layout_lock_announce(self->lock, &expected);
 }
 
+/* The first thread of a handle, with a count of its own. */
+static void op_solo(const struct layout_locker *self)
+{
+	_Atomic uint32_t count = atomic_load(&self->own->solo);
+	bool wake;
+	uint32_t expected;
+
+	layout_lock_publish_slot(self);
+	if (layout_lock_enter_solo(self, &count, &wake))
+		layout_lock_leave_solo(self, &count);
+	else if (layout_lock_look(self->lock) == LAYOUT_LOCK_BUSY)
+		layout_lock_announce(self->lock, &expected);
+}
+
 static void op_exclusive(const struct layout_locker *self)
 {
 	bool died;
@@ -146,6 +160,7 @@ static const struct operation {
 	unsigned least_steps; /* in a free lock, so that the walk is one */
 } operations[] = {
 	{ "shared", op_shared, 3 },
+	{ "shared, solo", op_solo, 3 },
 	{ "exclusive", op_exclusive, 4 },
 	{ "given back as lost", op_give_up, 4 },
 	{ "given back as it was", op_leave_as_it_is, 4 },
@@ -182,6 +197,16 @@ static void state_own_reader(void)
 
 	publish(DEAD);
 	assert_true(layout_lock_enter(&own, &wake));
+}
+
+static void state_own_solo_reader(void)
+{
+	struct layout_locker own = locker(DEAD);
+	_Atomic uint32_t count = 0;
+	bool wake;
+
+	publish(DEAD);
+	assert_true(layout_lock_enter_solo(&own, &count, &wake));
 }
 
 static void state_claimed(void)
@@ -241,6 +266,7 @@ static const struct state {
 	{ "free", state_free },
 	{ "read by another", state_reader },
 	{ "read by another thread of the dead", state_own_reader },
+	{ "read by the dead, solo", state_own_solo_reader },
 	{ "claimed by another", state_claimed },
 	{ "held by another", state_held },
 	{ "held by another, a third sleeps", state_held_with_sleepers },
@@ -300,7 +326,7 @@ static void repair_everywhere(void)
 		layout_lock_repair(&dead);
 		assert_memory_equal(world, &after, sizeof(after));
 	}
-	assert_true(steps >= 5);
+	assert_true(steps >= 6);
 	assert_memory_equal(world, &after, sizeof(after));
 }
 
@@ -309,6 +335,7 @@ static void expect_nothing_left(uint32_t slot)
 	const struct layout_lock_slot *own = &lock->slots[slot - 1];
 
 	assert_int_equal(atomic_load(&own->readers), 0);
+	assert_int_equal(atomic_load(&own->solo), 0);
 	assert_int_equal(atomic_load(&own->held), 0);
 	assert_int_equal(atomic_load(&own->waiting_shared), 0);
 	assert_int_equal(atomic_load(&own->waiting_exclusive), 0);

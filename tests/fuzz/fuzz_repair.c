@@ -84,8 +84,9 @@ static void repair_lock(const struct segment *segment, uint32_t slot, uint32_t n
 	(void)layout_lock_died_holding(&dead);
 	layout_lock_repair(&dead);
 	if (quiet && ((atomic_load(&lock->word) & LAYOUT_LOCK_SLOT) == slot ||
-		      atomic_load(&dead.own->readers) || atomic_load(&dead.own->held) ||
-		      atomic_load(&dead.own->ticket) || atomic_load(&lock->next) == slot))
+		      atomic_load(&dead.own->readers) || atomic_load(&dead.own->solo) ||
+		      atomic_load(&dead.own->held) || atomic_load(&dead.own->ticket) ||
+		      atomic_load(&lock->next) == slot))
 		abort();
 }
 

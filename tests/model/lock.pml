@@ -9,6 +9,9 @@
  * when it should go to sleep, or sleeps without a limit, so that a wake-up that is lost shows as an invalid
  * end state.
  *
+ * `solo`, the count that a process's first thread has for itself, is to the model one more `readers`. That its
+ * leaver may look for DRAINING too early, and what that costs, is in doc/coordination.md.
+ *
  * A compare-and-exchange in a loop is one step: a failed round changes nothing and is tried again.
  *
  * Parameters: CLIENTS (threads), SLOTS, ONE_SLOT (the first two threads share slot 1), OPS (operations of

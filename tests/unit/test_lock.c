@@ -119,6 +119,38 @@ static void the_last_to_leave_wakes_who_drains(void **state)
 	assert_true(layout_lock_leave(&self));
 }
 
+static void one_thread_counts_by_itself(void **state)
+{
+	struct layout_locker self = published(2), other = published(3);
+	_Atomic uint32_t count = 0;
+	uint32_t readers = 0;
+	bool wake = true;
+
+	set_word(3);
+	assert_false(layout_lock_enter_solo(&self, &count, &wake));
+	assert_false(wake);
+	assert_int_equal(atomic_load(&count), 0);
+	set_word(0);
+	assert_true(layout_lock_enter_solo(&self, &count, &wake));
+	assert_true(layout_lock_enter_solo(&self, &count, &wake));
+	assert_int_equal(atomic_load(&self.own->solo), 2);
+	assert_int_equal(layout_lock_claim(&other), LAYOUT_LOCK_GOT);
+	assert_ptr_equal(layout_lock_first_reader(&other, &readers), &self.own->solo);
+	assert_int_equal(readers, 2);
+	assert_true(layout_lock_announce_drain(&other));
+	assert_false(layout_lock_leave_solo(&self, &count));
+	assert_true(layout_lock_leave_solo(&self, &count));
+	assert_null(layout_lock_first_reader(&other, &readers));
+	assert_int_equal(atomic_load(&self.own->solo), 0);
+	/* Both counts of a slot together, and what somebody may have written there. */
+	atomic_store(&self.own->readers, 4);
+	atomic_store(&self.own->solo, 5);
+	assert_int_equal(layout_lock_shared(self.own), 9);
+	assert_ptr_equal(layout_lock_first_reader(&other, &readers), &self.own->readers);
+	atomic_store(&self.own->solo, UINT32_MAX);
+	assert_int_equal(layout_lock_shared(self.own), UINT32_MAX);
+}
+
 static void looking_tells_why(void **state)
 {
 	static const struct {
@@ -351,6 +383,7 @@ static void repair_undoes_a_slot(void **state)
 			assert_int_equal(word(), past | (held ? LAYOUT_LOCK_DIED : 0));
 			assert_int_equal(atomic_load(&lock->next), 0);
 			assert_int_equal(atomic_load(&dead.own->readers), 0);
+			assert_int_equal(atomic_load(&dead.own->solo), 0);
 			assert_int_equal(atomic_load(&dead.own->held), 0);
 			assert_int_equal(atomic_load(&dead.own->waiting_shared), 0);
 			assert_int_equal(atomic_load(&dead.own->waiting_exclusive), 0);
@@ -389,6 +422,7 @@ int main(void)
 		TEST(publishing_only_raises),
 		TEST(shared_enters_only_zero),
 		TEST(the_last_to_leave_wakes_who_drains),
+		TEST(one_thread_counts_by_itself),
 		TEST(looking_tells_why),
 		TEST(claiming_keeps_the_past),
 		TEST(fast_claims_wait_for_turns),
