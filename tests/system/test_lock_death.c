@@ -4,6 +4,7 @@
  * and that they see it soon. Promptness is told from the second after which every sleeper looks by
  * itself.
  */
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -316,6 +317,57 @@ CASE(F37_a_reader_that_dies_lets_the_claimant_go_on, SYSTEM)
 	CHECK_OK(answer(&claimant));
 	CHECK(harness_now_ms() - start_ms < SOON_MS * harness_slow());
 	CHECK_OK(tell(&claimant, ORDER_UNLOCK));
+	dismiss(&claimant);
+	end_scene(&scene);
+}
+
+static void *lock_twice(void *region)
+{
+	CHECK_OK(shmb_region_lock(region, SHMB_SHARED, 0));
+	CHECK_OK(shmb_region_lock(region, SHMB_SHARED, 0));
+	return NULL;
+}
+
+/* The first thread of a handle counts its locks apart from the others. */
+static void share_among_threads(struct broker *broker, void *argument)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = open_region(client, "r", LOCKER);
+	pthread_t thread;
+
+	CHECK_OK(shmb_region_lock(region, SHMB_SHARED, 0));
+	CHECK_INT(pthread_create(&thread, NULL, lock_twice, region), 0);
+	pthread_join(thread, NULL);
+	say(1);
+	hear();
+	CHECK_OK(shmb_region_unlock(region)); /* its own; two are left */
+	say(1);
+	hear();
+}
+
+CASE(F36_locks_of_all_threads_come_back_when_their_process_dies, SYSTEM)
+{
+	struct scene scene = region_scene(broker);
+	struct actor reader = actor_start(broker, &ALICE, share_among_threads, NULL);
+	struct actor claimant = start(broker, &BOB, &as_writer);
+	int round;
+
+	for (round = 0; round < 2; round++) {
+		actor_hear(&reader);
+		CHECK_INT(look_at_lock(scene.client, "r").readers, 3);
+		if (round) {
+			actor_say(&reader, 1);
+			actor_hear(&reader);
+			CHECK_INT(look_at_lock(scene.client, "r").readers, 2);
+		}
+		actor_say(&claimant, ORDER_EXCLUSIVE | ORDER_WAITING);
+		UNTIL(broker, look_at_lock(scene.client, "r").pending);
+		actor_kill(&reader);
+		CHECK_OK(answer(&claimant));
+		CHECK_OK(tell(&claimant, ORDER_UNLOCK));
+		if (!round)
+			reader = actor_start(broker, &CAROL, share_among_threads, NULL);
+	}
 	dismiss(&claimant);
 	end_scene(&scene);
 }
