@@ -304,7 +304,7 @@ static bool dies_at(unsigned n, void (*run)(const struct layout_locker *), uint3
 		assert_int_equal(WTERMSIG(status), SIGKILL);
 		return true;
 	}
-	assert_true(WEXITSTATUS(status) < n);
+	assert_true((unsigned)WEXITSTATUS(status) < n);
 	*ret_steps = (unsigned)WEXITSTATUS(status);
 	return false;
 }

@@ -210,7 +210,7 @@ static bool dies_at(unsigned n, void (*run)(void), unsigned *ret_steps)
 		assert_int_equal(WTERMSIG(status), SIGKILL);
 		return true;
 	}
-	assert_true(WEXITSTATUS(status) < n);
+	assert_true((unsigned)WEXITSTATUS(status) < n);
 	*ret_steps = (unsigned)WEXITSTATUS(status);
 	return false;
 }

@@ -261,9 +261,9 @@ birth:
 			goto in_the_way;
 		fi;
 	in_the_way:
-#ifdef M_ANNOUNCE_DRAIN_AFTER_LOOK
+#ifdef M_DRAINS_UNANNOUNCED
 		if
-		:: d_step { word = word | DRAINING; announced = 1; }
+		:: announced = 1;
 		fi;
 #endif
 		if
@@ -295,7 +295,9 @@ birth:
 		/* ---- layout_lock_hold() ---- */
 	hold:
 #ifdef M_HOLD_AFTER_WRITING
-		d_step { assert(!ANY_WRITER && !ANY_READER); writing[p] = 1; }
+		if
+		:: d_step { assert(!ANY_WRITER && !ANY_READER); writing[p] = 1; announced = 0; }
+		fi;
 		dirty = 1;
 		held[s] = 1;
 #else
@@ -359,7 +361,9 @@ birth:
 		readers[s]++;
 #endif
 		/* [18] */
-		d_step { held[s] = 0; writing[p] = 0; reading[p] = 1; }
+		if
+		:: d_step { held[s] = 0; writing[p] = 0; reading[p] = 1; }
+		fi;
 		/* [19] */
 		d_step { assert((word & SLOT) == s); last = (word & SLEEPERS) != 0; word = 0; told = 0; }
 #ifdef M_DOWNGRADE_RELEASES_FIRST
