@@ -251,7 +251,7 @@ static int place(struct broker *broker, struct semaphore *semaphore, struct sess
 
 	if (!arena)
 		result = make_arena(broker, session, mode, &arena, failure);
-	if (result != 0)
+	if (!arena)
 		return result;
 	semaphore->arena = arena;
 	semaphore->unit = arena->semaphores ? unit : LAYOUT_ARENA_FIRST;
