@@ -251,9 +251,10 @@ static int place(struct broker *broker, struct semaphore *semaphore, struct sess
 
 	if (!arena)
 		result = make_arena(broker, session, mode, &arena, failure);
-	if (!arena)
+	if (result != 0)
 		return result;
 	semaphore->arena = arena;
+	// NOLINTNEXTLINE(clang-analyzer-core.NullDereference) one was made if the result is 0
 	semaphore->unit = arena->semaphores ? unit : LAYOUT_ARENA_FIRST;
 	mark(arena, semaphore->unit, semaphore->n_units, true);
 	DL_APPEND(arena->semaphores, semaphore);
