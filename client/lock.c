@@ -437,6 +437,23 @@ static bool is_held_by_this_thread(const struct locker *locker)
 	       atomic_load_explicit(&locker->owner, memory_order_relaxed) == locker_self();
 }
 
+/* What was got of a lock that has been closed is nothing. If the holder before died, the next one
+ * is to hear of it as if we had not been. */
+static void drop(struct locker *locker, bool died)
+{
+	enum locker_rest rest;
+
+	if (died) {
+		locker->died = false;
+		if (locker_release(locker, &locker->words, LAYOUT_LOCK_DIED))
+			wake_all(locker);
+		return;
+	}
+	rest = locker_unlock_fast(locker);
+	if (rest != 0)
+		locker_unlock_slowly(locker, rest);
+}
+
 int locker_lock_slowly(struct locker *locker, enum shmb_lock_kind kind, int timeout_ms,
 		       unsigned flags)
 {
@@ -457,14 +474,12 @@ int locker_lock_slowly(struct locker *locker, enum shmb_lock_kind kind, int time
 	wait_begin(&attempt.waiting, &locker->spin_ns, locker->spin_most, timeout_ms);
 	result = kind == SHMB_SHARED ? enter(&attempt) : take(&attempt, flags);
 	end(&attempt);
-	/* What was got of a lock that has been closed is nothing. */
-	if (is_closed(&attempt)) {
-		if (result == 0 || (result == SHMB_EOWNERDEAD && kind == SHMB_EXCLUSIVE &&
-				    !(flags & LOCKER_SOUND)))
-			locker_unlock_slowly(locker, locker_unlock_fast(locker));
-		return SHMB_ECLOSED;
-	}
-	return result;
+	if (!is_closed(&attempt))
+		return result;
+	if (result == 0 ||
+	    (result == SHMB_EOWNERDEAD && kind == SHMB_EXCLUSIVE && !(flags & LOCKER_SOUND)))
+		drop(locker, result == SHMB_EOWNERDEAD);
+	return SHMB_ECLOSED;
 }
 
 /* ---- What a holder may do ---- */

@@ -740,6 +740,23 @@ static void closing_wakes_who_waits_for_readers(void **state)
 	close_under(*state, SHMB_SHARED, SHMB_EXCLUSIVE);
 }
 
+/* Another thread closes the handle when the lock has been claimed and is free of readers. */
+static void a_lock_that_was_got_too_late_is_left_as_it_was(void **state)
+{
+	struct state *all = *state;
+	struct locker *late = &all->one->locker;
+
+	assert_code(lock(all->one, SHMB_EXCLUSIVE), 0);
+	assert_code(shmb_region_unlock(all->one), 0);
+	assert_true(layout_lock_claim_fast(&late->words));
+	late->state = LOCKER_CLOSED;
+	assert_code(locker_lock_slowly(late, SHMB_EXCLUSIVE, 0, LOCKER_CLAIMED), SHMB_ECLOSED);
+	assert_int_equal(words_of(all)->word, 0);
+	assert_int_equal(all->truth->words->consistency, LAYOUT_CONSISTENT);
+	late->state = LOCKER_READY;
+	assert_code(lock(all->two, SHMB_EXCLUSIVE), 0);
+}
+
 static void a_closed_handle_writes_into_no_slot(void **state)
 {
 	struct state *all = *state;
@@ -975,6 +992,7 @@ int main(void)
 		CASE(closing_wakes_who_waits_for_the_word),
 		CASE(closing_wakes_who_waits_for_readers),
 		SLEEPING(closing_wakes_who_waits_for_readers),
+		CASE(a_lock_that_was_got_too_late_is_left_as_it_was),
 		CASE(a_closed_handle_writes_into_no_slot),
 		CASE(a_child_holds_nothing),
 		CASE(a_named_lock_is_made_and_opened),
