@@ -59,11 +59,17 @@ void *slots_owner(const struct slots *slots, uint32_t slot)
 	return owner == &due_mark ? NULL : owner;
 }
 
+static void on_more(uv_idle_t *idle)
+{
+	slots_undo_some(idle->data);
+}
+
 void slots_release(struct broker *broker, struct slots *slots, uint32_t slot)
 {
 	slots->owners[slot - 1] = &due_mark;
 	if (slots->due++ == 0)
 		DL_APPEND2(broker->repairs.due, slots, previous, next);
+	uv_idle_start(&broker->repairs.more, on_more); /* for callers that do not undo at once */
 }
 
 /* Many calls may come in one turn of the loop; they share its time. */
@@ -102,11 +108,6 @@ static bool undo_slots(struct broker *broker, struct slots *slots)
 		broker->repairs.total++;
 	}
 	return true;
-}
-
-static void on_more(uv_idle_t *idle)
-{
-	slots_undo_some(idle->data);
 }
 
 static void on_again(uv_timer_t *timer)

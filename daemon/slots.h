@@ -32,7 +32,7 @@ struct slots {
 
 struct repairs {
 	struct slots *due;
-	uv_idle_t more;   /* there was too much for one turn of the loop */
+	uv_idle_t more;   /* there is something to undo */
 	uv_timer_t again; /* something failed */
 	uint64_t turn;    /* of the loop, by its clock, and the time it has spent on repairs */
 	uint64_t spent_ns;
@@ -52,7 +52,8 @@ uint32_t slots_take(struct slots *slots, void *owner);
 /* slots_owner() - NULL: nobody, or it is being undone */
 void *slots_owner(const struct slots *slots, uint32_t slot);
 
-/* slots_release() - the owner lets go: undo what it left, soon; see slots_undo_some() */
+/* slots_release() - the owner lets go: undo what it left at the loop's next turn, or before, see
+ * slots_undo_some() */
 void slots_release(struct broker *broker, struct slots *slots, uint32_t slot);
 
 /* slots_undo_some() - at once, as far as the loop should stand still for it; the rest at its next
