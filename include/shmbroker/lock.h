@@ -41,8 +41,9 @@ extern "C" {
  * that holds it shared and asks for it exclusively is not found out, and waits for itself.
  *
  * Slots. The lock has a table of slots (struct shmb_region_options.slots), one for each handle that
- * locks. A handle gets its slot at the first locking call, which asks the broker, or when it is
- * opened with SHMB_LOCK in its access.
+ * locks. A handle gets its slot at the first locking call, which asks the broker (and so may block
+ * for the client's timeout, whatever its own), or already when it is opened with SHMB_LOCK in its
+ * access, unless asynchronously.
  */
 
 enum shmb_lock_kind {
@@ -109,10 +110,11 @@ int shmb_region_reset_lock(struct shmb_region *region);
  * Untorn with respect to those who write under the exclusive lock. Takes no lock and disturbs
  * nobody: copies, and looks whether somebody wrote meanwhile.
  *
- * Return: 0, SHMB_EBOUNDS,
- *   SHMB_EBUSY            it was being written at every try (some milliseconds); @buffer has no
- * meaning SHMB_EOWNERDEAD       its writer died, and nobody has put the data right yet
- *   SHMB_ENOTRECOVERABLE  nor said that it would
+ * Return: 0, or
+ *   SHMB_EBOUNDS          the range is not within the region
+ *   SHMB_EBUSY            being written at every try, for some milliseconds; @buffer means nothing
+ *   SHMB_EOWNERDEAD       its writer died, and nobody has put the data right yet
+ *   SHMB_ENOTRECOVERABLE  its writer died, and the next one gave the lock back without doing so
  */
 int shmb_region_snapshot(struct shmb_region *region, uint64_t offset, void *buffer, size_t length);
 

@@ -85,7 +85,8 @@ int shmb_semaphore_wait(struct shmb_semaphore *semaphore, int timeout_ms);
  * somebody sleeps.
  *
  * Return: 0, SHMB_EINVAL (0), or SHMB_EOVERFLOW: the value would pass the maximum, or the client
- * holds fewer permits. Nothing was given then.
+ * holds fewer permits. Nothing was given then, unless another thread of the client gave some of
+ * those permits meanwhile.
  */
 int shmb_semaphore_post(struct shmb_semaphore *semaphore, uint32_t n);
 

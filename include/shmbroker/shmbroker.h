@@ -29,7 +29,8 @@
  *
  * Blocking: functions that ask the broker block for at most the client's timeout. Functions on
  * mapped memory never block, except those that take a timeout, shmb_region_read() and
- * shmb_region_write() with SHMB_LOCKED, and shmb_region_flush() for as long as the system takes.
+ * shmb_region_write() with SHMB_LOCKED, shmb_region_snapshot() for some milliseconds, and
+ * shmb_region_flush() for as long as the system takes.
  *
  * Timeouts are in milliseconds of the monotonic clock: 0 tries and returns, -1 waits without a
  * limit. Waiting spins for at most the client's spin_us, adaptively, and then sleeps.
@@ -312,7 +313,9 @@ int shmb_region_create(struct shmb_client *client, const char *name, uint64_t si
  *   SHMB_EINVAL  malformed @name or an unknown bit in @access or flags
  *   SHMB_ENOENT  no region of that name that the caller may know of
  *   SHMB_EACCES  the region's mode refuses this access to the caller
- *   SHMB_EDQUOT  this user has too many attachments
+ *   SHMB_EDQUOT  this user has too many attachments, or with SHMB_LOCK slots
+ *   SHMB_ESLOTS  with SHMB_LOCK: as many handles as there are slots use the lock already
+ *   SHMB_EKIND   the name belongs to a lock or semaphore
  *   SHMB_ENOMEM, SHMB_EMFILE, SHMB_ENFILE, SHMB_ETOOMANYREFS  resources are exhausted, here or in
  * the broker
  */

@@ -382,7 +382,8 @@ bool layout_lock_died_holding(const struct layout_locker *dead);
  * layout_lock_repair() - undo whatever the slot has of the lock
  *
  * Idempotent, whoever dies during it: run it again. Bounded, whatever the words say and however
- * they change meanwhile. Afterwards wake all on lock->word, lock->next and dead->own->readers.
+ * they change meanwhile. Afterwards wake all on lock->word, lock->next, dead->own->readers and
+ * dead->own->solo.
  */
 void layout_lock_repair(const struct layout_locker *dead);
 
