@@ -148,7 +148,9 @@ void receive_disconnect(struct shmb_client *client, int code, const char *what)
 			error.code = SHMB_EDISCONNECTED;
 	}
 	error_set(&client->error, &error);
-	shutdown(client->socket, SHUT_RDWR);
+	/* Not for writing: the broker would take that for our end, and undo what our handles still
+	 * hold. Freeing the last of them closes the socket. */
+	shutdown(client->socket, SHUT_RD);
 	output_clear(client);
 	calls_disconnect(client, &error);
 	watch_disconnect_all(client);
