@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -407,6 +408,67 @@ CASE(F37_a_condemned_holder_keeps_its_lock_and_slot_until_its_process_ends, SYST
 	CHECK_OK(shmb_lock_release(lock));
 	shmb_semaphore_free(semaphore);
 	shmb_lock_free(lock);
+	shmb_client_free(client);
+}
+
+/* The library keeps its socket to itself: the newest connection of this process is its. */
+static int library_socket(void)
+{
+	int found = -1, type;
+	socklen_t length = sizeof(type);
+
+	for (int fd = 0; fd < 1024; fd++)
+		if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 &&
+		    type == SOCK_SEQPACKET)
+			found = fd;
+	CHECK(found >= 0);
+	return found;
+}
+
+/* Breaks the protocol behind the library's back, and lets the library find out that it was dropped.
+ */
+static void lock_and_find_out(struct broker *broker, void *argument)
+{
+	struct shmb_client *client = connect_to(broker);
+	int socket = library_socket();
+	struct shmb_region *region = open_region(client, "r", WRITER);
+
+	CHECK_OK(shmb_region_lock(region, SHMB_EXCLUSIVE, -1));
+	CHECK_INT(send(socket, "\xc1", 1, MSG_NOSIGNAL), 1);
+	CHECK_CODE(shmb_client_ping(client), SHMB_EDISCONNECTED);
+	say(1);
+	hear();
+	CHECK_OK(shmb_region_unlock(region));
+	say(1);
+	hear();
+	CHECK_OK(shmb_region_lock(region, SHMB_EXCLUSIVE, -1));
+	shmb_region_free(region);
+	shmb_client_free(client);
+	say(1);
+	hear();
+}
+
+CASE(F37_a_client_that_was_dropped_holds_what_it_holds_until_it_lets_go, SYSTEM)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create_open(client, "r");
+	struct actor alice = actor_start(broker, &ALICE, lock_and_find_out, NULL);
+
+	actor_hear(&alice);
+	CHECK_INT(broker_stat(broker, "condemned"), 1);
+	CHECK_CODE(shmb_region_lock(region, SHMB_SHARED, 50), SHMB_ETIMEDOUT);
+	actor_say(&alice, 1);
+	actor_hear(&alice);
+	CHECK_OK(shmb_region_lock(region, SHMB_EXCLUSIVE, 2000));
+	CHECK_OK(shmb_region_unlock(region));
+	/* Freed with the lock held, it hangs up, alive as it is. */
+	actor_say(&alice, 1);
+	actor_hear(&alice);
+	check_inherited(region, harness_now_ms());
+	UNTIL(broker, broker_stat(broker, "condemned") == 0);
+	actor_say(&alice, 1);
+	actor_end(&alice);
+	shmb_region_free(region);
 	shmb_client_free(client);
 }
 
