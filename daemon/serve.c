@@ -187,6 +187,7 @@ static int begin_page(struct request *request, struct page *page, struct name *r
 	return 0;
 }
 
+/* One that cannot be looked at is left out: whoever removed its memory shall not end the list. */
 static void add_entry(struct request *request, struct page *page, struct region *region)
 {
 	if (!page->wanted(region) || !serve_visible(request, region) ||

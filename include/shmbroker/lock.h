@@ -32,7 +32,8 @@ extern "C" {
  *
  * Fairness. A lock that is free goes to who comes first. Who has waited for as long as it may spin
  * asks for its turn; turns are given in the order in which they were asked for, and a writer lets
- * those have theirs first. (One that is stopped when its turn comes loses it after a millisecond.)
+ * those have theirs first. (One that is stopped when its turn comes loses it after a millisecond. A
+ * try, and the last look at a deadline, take a lock that is free without letting anybody go first.)
  * A writer that has come so far that it only waits for readers to leave bars new ones. So neither
  * readers nor writers that run starve.
  *

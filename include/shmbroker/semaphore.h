@@ -137,7 +137,7 @@ struct shmb_semaphore_info {
 	enum shmb_semaphore_kind kind;
 	uint32_t uid, gid, mode;
 	enum shmb_lifetime lifetime;
-	uint32_t attachments;       /* clients that have it open */
+	uint32_t attachments;       /* handles that are open */
 	uint32_t value;             /* the count, or free permits */
 	uint32_t maximum;           /* or permits in all */
 	uint32_t waiting;           /* threads that sleep for it */
