@@ -374,7 +374,6 @@ int raw_region_lock(struct raw *raw, uint64_t handle, struct wire_region_lock_re
 		    int *ret_fd);
 
 /* Locks by hand, mapped and with the slot published; give them back with raw_locker_unmap(). */
-int raw_region_locker(struct raw *raw, uint64_t handle, struct layout_locker *ret_locker);
 int raw_lock_create(struct raw *raw, const char *name, uint32_t mode, uint64_t lifetime,
 		    uint32_t slots, struct wire_lock_attached *ret_attached,
 		    struct layout_locker *ret_locker);

@@ -204,17 +204,6 @@ int raw_region_lock(struct raw *raw, uint64_t handle, struct wire_region_lock_re
 	return take_fds(raw, raw_call(raw, WIRE_REGION_LOCK, &params, ret_result), 1, ret_fd);
 }
 
-int raw_region_locker(struct raw *raw, uint64_t handle, struct layout_locker *ret_locker)
-{
-	struct wire_region_lock_result result;
-	int fd, r;
-
-	r = raw_region_lock(raw, handle, &result, &fd);
-	if (r == 0)
-		*ret_locker = map_lock(fd, result.slot, result.slots);
-	return r;
-}
-
 int raw_lock_create(struct raw *raw, const char *name, uint32_t mode, uint64_t lifetime,
 		    uint32_t slots, struct wire_lock_attached *ret_attached,
 		    struct layout_locker *ret_locker)

@@ -553,86 +553,78 @@ static void answer(struct fake *fake, const struct fake_seen *seen)
 
 /* ---- What comes ---- */
 
-static void copy_text(struct fake_seen *seen, const struct wire_bytes *bytes)
+union params {
+	struct wire_empty empty;
+	struct wire_hello_params hello;
+	struct wire_region_create_params create;
+	struct wire_region_open_params open;
+	struct wire_region_handle handle;
+	struct wire_remove_params remove;
+	struct wire_region_ref ref;
+	struct wire_region_watch_params watch;
+	struct wire_region_resize_params resize;
+	struct wire_region_chmod_params chmod;
+	struct wire_region_chown_params chown;
+	struct wire_region_list_params list;
+	struct wire_lock_create_params lock_create;
+	struct wire_lock_name lock_name;
+	struct wire_semaphore_create_params semaphore_create;
+	struct wire_semaphore_name semaphore_name;
+	struct wire_arena_params arena;
+	struct wire_holders_params holders;
+};
+
+/* The one string of a request that tests ask for; NULL: it has none. */
+static const struct wire_bytes *text_of(enum wire_method_id method, const union params *params)
 {
-	if (bytes->length > 0 && bytes->length < sizeof(seen->text))
-		memcpy(seen->text, bytes->data, bytes->length);
+	switch (method) {
+	case WIRE_HELLO:
+		return &params->hello.client;
+	case WIRE_REGION_CREATE:
+		return &params->create.name;
+	case WIRE_REGION_OPEN:
+		return &params->open.name;
+	case WIRE_REGION_REMOVE:
+		return &params->remove.name;
+	case WIRE_LOCK_CREATE:
+		return &params->lock_create.name;
+	case WIRE_LOCK_OPEN:
+	case WIRE_LOCK_STAT:
+		return &params->lock_name.name;
+	case WIRE_SEMAPHORE_CREATE:
+		return &params->semaphore_create.name;
+	case WIRE_SEMAPHORE_OPEN:
+	case WIRE_SEMAPHORE_STAT:
+		return &params->semaphore_name.name;
+	case WIRE_HOLDERS:
+		return &params->holders.name;
+	case WIRE_REGION_STAT:
+		return &params->ref.name;
+	case WIRE_REGION_CHMOD:
+		return &params->chmod.name;
+	case WIRE_REGION_CHOWN:
+		return &params->chown.name;
+	case WIRE_REGION_LIST:
+	case WIRE_LOCK_LIST:
+	case WIRE_SEMAPHORE_LIST:
+		return &params->list.cursor;
+	default:
+		return NULL;
+	}
 }
 
 static void read_params(struct fake_seen *seen, const struct wire_incoming *message)
 {
-	union {
-		struct wire_empty empty;
-		struct wire_hello_params hello;
-		struct wire_region_create_params create;
-		struct wire_region_open_params open;
-		struct wire_region_handle handle;
-		struct wire_remove_params remove;
-		struct wire_region_ref ref;
-		struct wire_region_watch_params watch;
-		struct wire_region_resize_params resize;
-		struct wire_region_chmod_params chmod;
-		struct wire_region_chown_params chown;
-		struct wire_region_list_params list;
-		struct wire_lock_create_params lock_create;
-		struct wire_lock_name lock_name;
-		struct wire_semaphore_create_params semaphore_create;
-		struct wire_semaphore_name semaphore_name;
-		struct wire_arena_params arena;
-		struct wire_holders_params holders;
-	} body;
-	const char *field;
 	size_t size = message->method->params->size;
+	const struct wire_bytes *text;
+	union params params;
+	const char *field;
 
-	MUST(wire_decode_body(message, message->method->params, &body, &field) == 0);
-	memcpy(&seen->params, &body, size < sizeof(seen->params) ? size : sizeof(seen->params));
-	switch (seen->method) {
-	case WIRE_HELLO:
-		copy_text(seen, &body.hello.client);
-		break;
-	case WIRE_REGION_CREATE:
-		copy_text(seen, &body.create.name);
-		break;
-	case WIRE_REGION_OPEN:
-		copy_text(seen, &body.open.name);
-		break;
-	case WIRE_REGION_REMOVE:
-		copy_text(seen, &body.remove.name);
-		break;
-	case WIRE_LOCK_CREATE:
-		copy_text(seen, &body.lock_create.name);
-		break;
-	case WIRE_LOCK_OPEN:
-	case WIRE_LOCK_STAT:
-		copy_text(seen, &body.lock_name.name);
-		break;
-	case WIRE_SEMAPHORE_CREATE:
-		copy_text(seen, &body.semaphore_create.name);
-		break;
-	case WIRE_SEMAPHORE_OPEN:
-	case WIRE_SEMAPHORE_STAT:
-		copy_text(seen, &body.semaphore_name.name);
-		break;
-	case WIRE_HOLDERS:
-		copy_text(seen, &body.holders.name);
-		break;
-	case WIRE_REGION_STAT:
-		copy_text(seen, &body.ref.name);
-		break;
-	case WIRE_REGION_CHMOD:
-		copy_text(seen, &body.chmod.name);
-		break;
-	case WIRE_REGION_CHOWN:
-		copy_text(seen, &body.chown.name);
-		break;
-	case WIRE_REGION_LIST:
-	case WIRE_LOCK_LIST:
-	case WIRE_SEMAPHORE_LIST:
-		copy_text(seen, &body.list.cursor);
-		break;
-	default:
-		break;
-	}
+	MUST(wire_decode_body(message, message->method->params, &params, &field) == 0);
+	memcpy(&seen->params, &params, size < sizeof(seen->params) ? size : sizeof(seen->params));
+	text = text_of(seen->method, &params);
+	if (text && text->length > 0 && text->length < sizeof(seen->text))
+		memcpy(seen->text, text->data, text->length);
 }
 
 static void record(struct fake *fake, const struct fake_seen *seen)
