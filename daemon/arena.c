@@ -20,8 +20,16 @@
 #include <unistd.h>
 #include <utlist.h>
 
-/* More sleepers than that on one word wake at their next re-check, within a second. */
-enum { WAKES_MAX = 1024 };
+enum {
+	/* Waking a sleeper takes some microseconds, so many are woken a few at a time. More than
+	 * 1,024 on one word wake at their next re-check, within a second; of those that wait for
+	 * what a closed handle gave back, more than 256. */
+	WAKES_AT_ONCE = 64,
+	CHUNKS_MAX = 16,
+	WAKES_OF_CLOSE = 256,
+	/* Of work on a slot between two looks at how long the loop has stood still. */
+	UNDO_NS = 500000,
+};
 
 /* ---- Arenas ---- */
 
@@ -85,15 +93,11 @@ static uint32_t find_units(const struct arena *arena, uint32_t n)
 	return 0;
 }
 
-static void wake(_Atomic uint32_t *word)
-{
-	futex_wake((const uint32_t *)(const void *)word, WAKES_MAX);
-}
-
 /* The dead one may have been woken and not have taken, have posted and not have woken, or have
- * cleared SLEEPERS and not have woken: whoever sleeps looks for itself. */
-static void undo_semaphore(const struct guard *guard, const struct semaphore *semaphore,
-			   uint32_t slot)
+ * cleared SLEEPERS and not have woken: whoever sleeps looks for itself. Return: how many were
+ * woken, at most @n. */
+static int undo_semaphore(const struct guard *guard, const struct semaphore *semaphore,
+			  uint32_t slot, int n)
 {
 	_Atomic uint32_t *word;
 
@@ -103,27 +107,52 @@ static void undo_semaphore(const struct guard *guard, const struct semaphore *se
 	} else {
 		word = &counting_at(guard, semaphore)->value;
 	}
-	if ((atomic_load(word) & LAYOUT_SLEEPERS) ||
-	    layout_arena_waits(guard->data, slot, semaphore->unit))
-		wake(word);
+	if (!(atomic_load(word) & LAYOUT_SLEEPERS) &&
+	    !layout_arena_waits(guard->data, slot, semaphore->unit))
+		return 0;
+	return futex_wake((const uint32_t *)(const void *)word, n);
 }
 
-static int undo(struct broker *broker, void *object, uint32_t slot)
+/* Return: true: the slot is undone on all semaphores; false: go on later. */
+static bool undo_some(struct arena *arena, const struct guard *guard, uint32_t slot)
+{
+	uint64_t until = uv_hrtime() + UNDO_NS;
+	struct semaphore *semaphore;
+
+	DL_FOREACH(arena->semaphores, semaphore) {
+		if (semaphore->undone == arena->pass)
+			continue;
+		if (undo_semaphore(guard, semaphore, slot, WAKES_AT_ONCE) == WAKES_AT_ONCE &&
+		    ++arena->chunks < CHUNKS_MAX)
+			return false;
+		arena->chunks = 0;
+		semaphore->undone = arena->pass;
+		if (uv_hrtime() >= until)
+			return false;
+	}
+	return true;
+}
+
+static int undo(struct broker *broker, void *object, uint32_t slot, uint32_t round)
 {
 	struct arena *arena = object;
-	struct semaphore *semaphore;
 	struct guard guard;
+	bool done;
 	int result = open_guard(broker, arena, &guard);
 
 	if (result == -EMFILE || result == -ENFILE || result == -ENOMEM)
 		return result;
 	if (result < 0) /* somebody removed the memory: there is nothing that anybody could get */
 		return 0;
-	DL_FOREACH(arena->semaphores, semaphore)
-		undo_semaphore(&guard, semaphore, slot);
-	layout_arena_repair_slot(guard.data, slot);
+	if (round == 0) {
+		arena->pass++;
+		arena->chunks = 0;
+	}
+	done = undo_some(arena, &guard, slot);
+	if (done)
+		layout_arena_repair_slot(guard.data, slot);
 	guard_close(&guard);
-	return 0;
+	return done ? 0 : SLOTS_MORE;
 }
 
 static int make_segment(struct broker *broker, struct arena *arena)
@@ -434,7 +463,7 @@ static void return_permits(struct broker *broker, const struct semaphore *semaph
 
 	if (semaphore->kind != SHMB_OWNED || open_guard(broker, semaphore->arena, &guard) < 0)
 		return;
-	undo_semaphore(&guard, semaphore, slot);
+	undo_semaphore(&guard, semaphore, slot, WAKES_OF_CLOSE);
 	guard_close(&guard);
 }
 

@@ -29,6 +29,8 @@ struct arena {
 	gid_t gid;
 	uint16_t mode;
 	uint32_t n_free; /* units */
+	uint64_t pass;   /* undoings of a slot begun so far */
+	uint32_t chunks; /* of sleepers that were woken on the semaphore at which it is */
 	uint64_t taken[LAYOUT_ARENA_UNITS / 64];
 };
 
@@ -38,6 +40,7 @@ struct semaphore {
 	uint32_t unit, n_units;
 	uint32_t maximum; /* of the value, or permits */
 	unsigned kind;    /* enum shmb_semaphore_kind */
+	uint64_t undone;  /* the last pass of the arena that has seen it */
 };
 
 /* A session's part in an arena; it exists while it has a semaphore open there. */

@@ -20,8 +20,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* More sleepers than that on one word wake at their next re-check, within a second. */
-enum { WAKES_MAX = 1024 };
+/* Waking a sleeper takes some microseconds, so many are woken a few at a time. More than 1,024 on
+ * one word wake at their next re-check, within a second. */
+enum { WAKES_AT_ONCE = 64, ROUNDS_MAX = 16 };
 
 uint64_t lock_bytes(const struct broker *broker, uint32_t n_slots)
 {
@@ -63,9 +64,19 @@ static struct layout_locker locker_of(const struct region *region, struct layout
 				       .n_slots = region->n_slots };
 }
 
-static void wake(_Atomic uint32_t *word)
+/* Return: true: there may be more. */
+static bool wake(_Atomic uint32_t *word)
 {
-	futex_wake((const uint32_t *)(const void *)word, WAKES_MAX);
+	return futex_wake((const uint32_t *)(const void *)word, WAKES_AT_ONCE) == WAKES_AT_ONCE;
+}
+
+static bool wake_sleepers(const struct layout_locker *dead)
+{
+	bool more = wake(&dead->lock->word);
+
+	more |= wake(&dead->lock->next);
+	more |= wake(&dead->own->readers);
+	return wake(&dead->own->solo) || more;
 }
 
 /* Worth trying again? Else somebody removed the memory: there is nothing that anybody could get. */
@@ -83,8 +94,9 @@ static int tell_readers(struct broker *broker, struct region *region)
 	return is_shortage(result) ? result : 0;
 }
 
-/* The publish page first, as long as the dead one's claim still keeps others out. */
-static int undo(struct broker *broker, void *object, uint32_t slot)
+/* The publish page first, as long as the dead one's claim still keeps others out. Later rounds find
+ * nothing to repair, and wake. */
+static int undo(struct broker *broker, void *object, uint32_t slot, uint32_t round)
 {
 	struct region *region = object;
 	struct layout_locker dead;
@@ -98,10 +110,8 @@ static int undo(struct broker *broker, void *object, uint32_t slot)
 		result = tell_readers(broker, region);
 	if (result == 0) {
 		layout_lock_repair(&dead);
-		wake(&dead.lock->word);
-		wake(&dead.lock->next);
-		wake(&dead.own->readers);
-		wake(&dead.own->solo);
+		if (wake_sleepers(&dead) && round + 1 < ROUNDS_MAX)
+			result = SLOTS_MORE;
 	}
 	guard_close(&guard);
 	return result;

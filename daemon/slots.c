@@ -11,7 +11,7 @@
 
 enum {
 	/* That the loop may stand still for repairs in one turn. Most take some 10 microseconds;
-	 * one in an arena full of semaphores that claim to have sleepers takes milliseconds. */
+	 * one in an arena full of semaphores with thousands of sleepers takes 100 ms, in pieces. */
 	TURN_NS = 2000000,
 	AGAIN_MS = 10,
 };
@@ -88,24 +88,47 @@ static bool has_time(struct broker *broker)
 static int undo_one(struct broker *broker, struct slots *slots, uint32_t slot)
 {
 	uint64_t start = uv_hrtime();
-	int result = slots->undo(broker, slots->object, slot);
+	int result = slots->undo(broker, slots->object, slot, slots->round);
 
 	broker->repairs.spent_ns += uv_hrtime() - start;
 	return result;
 }
 
+/* The first that is due, from @slot on. Return: 0: none. */
+static uint32_t next_due(const struct slots *slots, uint32_t slot)
+{
+	for (; slots->due > 0 && slot <= slots->size; slot++)
+		if (slots->owners[slot - 1] == &due_mark)
+			return slot;
+	return 0;
+}
+
+static void undone(struct broker *broker, struct slots *slots, uint32_t slot)
+{
+	slots->owners[slot - 1] = NULL;
+	slots->used--;
+	slots->due--;
+	slots->begun = slots->round = 0;
+	broker->repairs.total++;
+}
+
 /* Return: false if one could not be undone now. */
 static bool undo_slots(struct broker *broker, struct slots *slots)
 {
-	for (uint32_t i = 0; i < slots->size && slots->due > 0 && has_time(broker); i++) {
-		if (slots->owners[i] != &due_mark)
-			continue;
-		if (undo_one(broker, slots, i + 1) < 0)
+	uint32_t slot = slots->begun ? slots->begun : next_due(slots, 1);
+
+	while (slot && has_time(broker)) {
+		int result = undo_one(broker, slots, slot);
+
+		if (result < 0)
 			return false;
-		slots->owners[i] = NULL;
-		slots->used--;
-		slots->due--;
-		broker->repairs.total++;
+		if (result == SLOTS_MORE) {
+			slots->begun = slot;
+			slots->round++;
+			continue;
+		}
+		undone(broker, slots, slot);
+		slot = next_due(slots, slot + 1);
 	}
 	return true;
 }

@@ -17,9 +17,14 @@ struct broker;
 struct slots;
 
 /*
- * Undo what @slot left. Return: 0, or a negative errno: try again later.
+ * Undo what @slot left, about half a millisecond of it.
+ * @round: how often it was called for this slot before
+ *
+ * Return: 0; SLOTS_MORE: go on, when the loop has had its turn; or a negative errno: try again
+ * later.
  */
-typedef int slots_undo_fn(struct broker *broker, void *object, uint32_t slot);
+typedef int slots_undo_fn(struct broker *broker, void *object, uint32_t slot, uint32_t round);
+enum { SLOTS_MORE = 1 };
 
 struct slots {
 	slots_undo_fn *undo;
@@ -27,6 +32,7 @@ struct slots {
 	struct slots *previous, *next; /* of those that have something to undo */
 	uint32_t size, used;           /* used: those to be undone included */
 	uint32_t due;                  /* to be undone */
+	uint32_t begun, round;         /* the slot whose undoing goes on (0: none), and how often */
 	void *owners[];                /* by number less one; NULL: free */
 };
 

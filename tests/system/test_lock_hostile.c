@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "layout/futex.h"
 
 static struct raw *said_hello(struct broker *broker)
 {
@@ -425,6 +427,126 @@ CASE(a_crowd_that_dies_in_a_full_arena_keeps_nobody_waiting, SYSTEM, .timeout_s 
 	print_message("%lld us of work at worst before an answer\n", (long long)worst_us);
 	/* All of them hang up at once, which takes its time; the repairs take 300 ms of it. */
 	CHECK(worst_us < 40000 * harness_slow());
+}
+
+/* Thousands that really sleep: waking one takes microseconds, so that they are woken in pieces. */
+enum { SLEEPERS = 4000, BEDS = 200 };
+
+struct dormitory {
+	_Atomic uint32_t *beds[BEDS + 1];
+	size_t n_beds;
+	_Atomic size_t next;
+};
+
+static void *sleep_there(void *argument)
+{
+	struct dormitory *dormitory = argument;
+	_Atomic uint32_t *bed =
+		dormitory->beds[atomic_fetch_add(&dormitory->next, 1) % dormitory->n_beds];
+
+	for (;;) {
+		atomic_fetch_or(bed, LAYOUT_SLEEPERS);
+		futex_wait((const uint32_t *)(const void *)bed, atomic_load(bed), 3600000000000);
+	}
+	return NULL;
+}
+
+static void fill_beds(struct dormitory *dormitory)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	size_t i;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, 128 * 1024);
+	for (i = 0; i < SLEEPERS; i++)
+		CHECK_INT(pthread_create(&thread, &attributes, sleep_there, dormitory), 0);
+	pthread_attr_destroy(&attributes);
+	while (atomic_load(&dormitory->next) < SLEEPERS)
+		sched_yield();
+}
+
+static void sleep_in_an_arena(struct broker *broker, void *argument)
+{
+	static struct dormitory dormitory = { .n_beds = BEDS };
+	struct wire_semaphore_attached attached;
+	struct raw *raw = said_hello(broker);
+	struct layout_arena *arena;
+	char name[32];
+	size_t i;
+
+	for (i = 0; i < BEDS; i++) {
+		snprintf(name, sizeof(name), "evil/%zu", i);
+		CHECK_OK(raw_semaphore_create(raw, name, SHMB_COUNTING, 8, SHMB_PERSISTENT,
+					      &attached));
+		if (i == 0)
+			CHECK_OK(raw_arena(raw, attached.arena, &arena));
+		dormitory.beds[i] =
+			(void *)((char *)arena + (size_t)attached.unit * LAYOUT_ARENA_UNIT);
+	}
+	fill_beds(&dormitory);
+	say(1);
+	hear();
+}
+
+/* All that the repair wakes: the word, whose turn it is, and what the next slot has. */
+static void sleep_in_a_lock(struct broker *broker, void *argument)
+{
+	static struct dormitory dormitory = { .n_beds = 4 };
+	struct wire_lock_attached attached;
+	struct raw *raw = said_hello(broker);
+	struct layout_locker locker;
+
+	CHECK_OK(raw_lock_create(raw, "evil/0", 0700, SHMB_PERSISTENT, 4, &attached, &locker));
+	dormitory.beds[0] = &locker.lock->word;
+	dormitory.beds[1] = &locker.lock->next;
+	dormitory.beds[2] = &locker.lock->slots[1].readers;
+	dormitory.beds[3] = &locker.lock->slots[1].solo;
+	fill_beds(&dormitory);
+	say(1);
+	hear();
+}
+
+static void open_one(struct broker *broker, void *argument)
+{
+	struct raw *raw = said_hello(broker);
+
+	if (*(enum raw_kind *)argument == RAW_LOCK)
+		CHECK_OK(raw_lock_open(raw, "evil/0", &(struct wire_lock_attached){ 0 },
+				       &(struct layout_locker){ 0 }));
+	else
+		CHECK_OK(raw_semaphore_open(raw, "evil/0", &(struct wire_semaphore_attached){ 0 }));
+	say(1);
+	hear();
+}
+
+static void die_among_sleepers(struct broker *broker, actor_fn *sleep_somewhere, enum raw_kind kind)
+{
+	struct actor evil = actor_start(broker, &ALICE, sleep_somewhere, NULL), dying;
+	struct pulse pulse;
+	int64_t worst_us;
+
+	actor_hear(&evil);
+	dying = actor_start(broker, &ALICE, open_one, &kind);
+	actor_hear(&dying);
+	pulse_begin(broker, &pulse);
+	actor_kill(&dying);
+	UNTIL(broker, broker_stat(broker, "repairs_total") == 1);
+	worst_us = pulse_end(&pulse);
+	print_message("%lld us of work at worst before an answer\n", (long long)worst_us);
+	CHECK(worst_us < 8000 * harness_slow());
+	actor_kill(&evil);
+}
+
+CASE(a_death_among_thousands_that_sleep_for_semaphores_keeps_nobody_waiting, SYSTEM,
+     .timeout_s = 60)
+{
+	die_among_sleepers(broker, sleep_in_an_arena, RAW_SEMAPHORE);
+}
+
+CASE(a_death_among_thousands_that_sleep_on_a_lock_keeps_nobody_waiting, SYSTEM, .timeout_s = 60)
+{
+	die_among_sleepers(broker, sleep_in_a_lock, RAW_LOCK);
 }
 
 /* Numbers that are as large as they can be still make an answer that everybody can read. */
