@@ -536,6 +536,55 @@ def use_semaphores(path):
 	assert items.post(100) and not items.post() and items.try_wait()
 
 
+def use_beside_the_library(path):
+	"""The same lock and semaphores in the hands of a program that uses the C library."""
+
+	def run(*arguments):
+		return subprocess.Popen([os.environ["SHMBCTL"], *arguments], env=os.environ | {"SHMB_ADDRESS": path},
+		                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+	client, arenas = Client(path), {}
+	lock = Lock(*client.call("lock.create", name="py/both"))
+	assert lock.lock()
+	assert run("lock", "--nonblock", "-E", "42", "py/both", "--", "true").wait(30) == 42
+	waiter = run("lock", "py/both", "--", "cat")
+	until(lambda: lock.word.load() & Lock.SLEEPERS)
+	lock.unlock()
+	waiter.stdin.write(b"held")
+	waiter.stdin.flush()
+	assert waiter.stdout.read(4) == b"held"  # it has the lock, and runs
+	assert not lock.try_shared() and not lock.try_claim()
+	waiter.stdin.close()
+	assert lock.lock()  # sleeps until the other is through
+	assert waiter.wait(30) == 0
+	lock.unlock()
+	reader = run("lock", "--shared", "py/both", "--", "cat")
+	until(lambda: any(count.load() for count in lock.readers + lock.solo))
+	assert lock.lock_shared()
+	lock.unlock_shared()
+	reader.stdin.close()
+	assert lock.lock()  # drains it
+	lock.unlock()
+	assert reader.wait(30) == 0
+
+	items = Semaphore(client, arenas, client.call("semaphore.create", name="py/items", kind=1, maximum=9)[0])
+	waiter = run("sem", "wait", "py/items")
+	until(lambda: items.asleep.load() == 1)
+	assert items.post() and waiter.wait(30) == 0 and items.asleep.load() == 0
+	poster = run("sem", "post", "py/items")
+	items.wait()
+	assert poster.wait(30) == 0
+	pool = Semaphore(client, arenas, client.call("semaphore.create", name="py/one", kind=2, maximum=1)[0])
+	permit = pool.take()
+	taker = run("sem", "take", "py/one", "--", "cat")
+	until(lambda: pool.asleep.load() == 1)
+	pool.give(permit)
+	until(lambda: pool.permits[0].load() & 0x7FF not in (0, pool.slot))
+	taker.stdin.close()
+	pool.give(pool.take())
+	assert taker.wait(30) == 0
+
+
 def main():
 	with tempfile.TemporaryDirectory(prefix="shmb-test.") as directory:
 		path = directory + "/socket"
@@ -552,6 +601,7 @@ def main():
 			if ATOMIC and FUTEX:
 				use_locks(path)
 				use_semaphores(path)
+				use_beside_the_library(path)
 			else:
 				print("no atomic operations from Python here: locks and semaphores were only asked for")
 		finally:
