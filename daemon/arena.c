@@ -62,9 +62,17 @@ static struct layout_owned *owned_at(const struct guard *guard, const struct sem
 	return unit_at(guard, semaphore->unit);
 }
 
-static bool is_taken(const struct arena *arena, uint32_t unit)
+/* The first unit from @unit on that is taken, or free; LAYOUT_ARENA_UNITS: none. */
+static uint32_t next_unit(const struct arena *arena, uint32_t unit, bool taken)
 {
-	return arena->taken[unit / 64] >> (unit % 64) & 1;
+	for (; unit < LAYOUT_ARENA_UNITS; unit = (unit / 64 + 1) * 64) {
+		uint64_t word = arena->taken[unit / 64];
+		uint64_t wanted = (taken ? word : ~word) >> (unit % 64);
+
+		if (wanted)
+			return unit + (uint32_t)__builtin_ctzll(wanted);
+	}
+	return LAYOUT_ARENA_UNITS;
 }
 
 static void mark(struct arena *arena, uint32_t unit, uint32_t n, bool taken)
@@ -78,17 +86,20 @@ static void mark(struct arena *arena, uint32_t unit, uint32_t n, bool taken)
 	arena->n_free = taken ? arena->n_free - n : arena->n_free + n;
 }
 
-/* The first @n free units in a row. Return: 0 if there are none. */
+/* The first @n free units in a row. Return: 0 if there are none. By runs and not by units, as a
+ * user can have a thousand arenas in which there is no room. */
 static uint32_t find_units(const struct arena *arena, uint32_t n)
 {
-	uint32_t length = 0;
+	uint32_t unit = LAYOUT_ARENA_FIRST;
 
 	if (arena->n_free < n)
 		return 0;
-	for (uint32_t unit = LAYOUT_ARENA_FIRST; unit < LAYOUT_ARENA_UNITS; unit++) {
-		length = is_taken(arena, unit) ? 0 : length + 1;
-		if (length == n)
-			return unit + 1 - n;
+	while ((unit = next_unit(arena, unit, false)) + n <= LAYOUT_ARENA_UNITS) {
+		uint32_t end = next_unit(arena, unit, true);
+
+		if (end - unit >= n)
+			return unit;
+		unit = end;
 	}
 	return 0;
 }
@@ -178,7 +189,7 @@ static void arena_free(struct broker *broker, struct arena *arena)
 	if (!arena)
 		return;
 	segment_forget(&broker->segments, arena->segments.id);
-	segments_destroy(&arena->segments, broker->instance.id);
+	region_destroy_segments(broker, &arena->segments, LAYOUT_ARENA_BYTES);
 	slots_free(broker, arena->slots);
 	free(arena);
 }

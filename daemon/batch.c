@@ -49,21 +49,21 @@ static void destroy_list(struct broker *broker, struct destroy_job *first)
 	destroy_done(&first->work, 0);
 }
 
-void region_destroy_segments(struct broker *broker, struct region *region)
+void region_destroy_segments(struct broker *broker, struct segments *segments, uint64_t bytes)
 {
 	struct regions *regions = &broker->regions;
 	struct destroy_job *job = NULL;
 
 	/* Removing an object waits for its inode's lock, which a writer can hold, see resize.c. */
-	if (regions->batching || region->capacity > DESTROY_INLINE_MAX ||
-	    (region->segments.backing == &backing_shm && broker->options.scope == SCOPE_SYSTEM))
+	if (regions->batching || bytes > DESTROY_INLINE_MAX ||
+	    (segments->backing == &backing_shm && broker->options.scope == SCOPE_SYSTEM))
 		job = calloc(1, sizeof(*job));
 	if (!job) {
-		segments_destroy(&region->segments, broker->instance.id);
+		segments_destroy(segments, broker->instance.id);
 		return;
 	}
 	job->instance = broker->instance.id;
-	job->segments = region->segments;
+	job->segments = *segments;
 	if (!regions->batching) {
 		destroy_list(broker, job);
 		return;

@@ -172,8 +172,10 @@ int region_write_word(struct broker *broker, struct region *region, size_t offse
  */
 void region_free(struct broker *broker, struct region *region);
 
+/* region_destroy_segments() - of an object that ends; of those in a batch together, off the loop */
+void region_destroy_segments(struct broker *broker, struct segments *segments, uint64_t bytes);
+
 /* Between region.c and batch.c. */
-void region_destroy_segments(struct broker *broker, struct region *region);
 void region_leave_dirty(struct broker *broker, struct region *region);
 
 /* region_data_bytes() - length of the data segment: the capacity in whole pages */

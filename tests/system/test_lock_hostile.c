@@ -184,7 +184,7 @@ CASE(values_that_make_no_semaphore_are_refused, PRIVATE)
 	raw_free(raw);
 }
 
-/* ---- Any bytes, changing all the time ---- */
+/* ---- Places in arenas ---- */
 
 static uint64_t next_random(uint64_t *state)
 {
@@ -193,6 +193,61 @@ static uint64_t next_random(uint64_t *state)
 	*state ^= *state << 17;
 	return *state;
 }
+
+enum { PLACES = 300 };
+
+struct place {
+	uint64_t handle, arena; /* handle 0: none */
+	uint32_t unit, end;
+};
+
+static void check_place(const struct place *places, const struct place *added)
+{
+	CHECK(added->unit >= LAYOUT_ARENA_FIRST && added->end <= LAYOUT_ARENA_UNITS);
+	for (const struct place *other = places; other < places + PLACES; other++)
+		if (other != added && other->handle && other->arena == added->arena)
+			CHECK(other->end <= added->unit || added->end <= other->unit);
+}
+
+/* Semaphores of all sizes come and go: no two have a word in common, and room is used again. */
+CASE(no_two_semaphores_share_a_place, PRIVATE)
+{
+	static const uint32_t sizes[] = { 1, 12, 13, 60, 61, 500, 1020, 1024 };
+	static struct place places[PLACES];
+	uint64_t seed = 88172645463325252, most = 0, arenas;
+	struct raw *raw = said_hello(broker);
+	struct wire_semaphore_attached attached;
+	char name[32];
+	int i;
+
+	for (i = 0; i < 5000; i++) {
+		struct place *place = &places[next_random(&seed) % PLACES];
+		uint32_t size = sizes[next_random(&seed) % 8];
+
+		if (place->handle) {
+			CHECK_OK(raw_close(raw, place->handle));
+			place->handle = 0;
+			continue;
+		}
+		snprintf(name, sizeof(name), "s/%td", place - places);
+		CHECK_OK(raw_semaphore_create(raw, name, SHMB_OWNED, size, SHMB_ATTACHED,
+					      &attached));
+		*place = (struct place){ attached.handle, attached.arena, (uint32_t)attached.unit,
+					 (uint32_t)attached.unit + layout_owned_units(size) };
+		check_place(places, place);
+		arenas = broker_stat(broker, "bytes") / LAYOUT_ARENA_BYTES;
+		most = arenas > most ? arenas : most;
+	}
+	/* On average 150 of 22 units: two arenas. They may be half empty. */
+	CHECK(most <= 6);
+	for (i = 0; i < PLACES; i++)
+		if (places[i].handle)
+			CHECK_OK(raw_close(raw, places[i].handle));
+	CHECK_INT(broker_stat(broker, "bytes"), 0);
+	raw_free(raw);
+}
+
+/* ---- Any bytes, changing all the time ---- */
 
 struct scribble {
 	void *memory;
