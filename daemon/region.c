@@ -143,7 +143,7 @@ void region_uncharge_memory(struct account *account, const struct backing *backi
 			    unsigned n_segments)
 {
 	account_uncharge(account, CHARGE_BYTES, bytes);
-	account_uncharge(account, CHARGE_HELD_FDS, n_segments * backing->held_fds);
+	account_uncharge(account, CHARGE_HELD_FDS, (uint64_t)n_segments * backing->held_fds);
 }
 
 static int charge(struct broker *broker, struct account *account, const struct backing *backing,
