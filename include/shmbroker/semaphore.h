@@ -51,7 +51,8 @@ struct shmb_semaphore_options {
  * them.
  *
  * Return: as for named locks. SHMB_ESLOTS: more than 1,023 clients use semaphores of this owner,
- * group and mode.
+ * group and mode. SHMB_EKIND: the name is no semaphore's, or with open_or_create one of the other
+ * kind.
  */
 int shmb_semaphore_create(struct shmb_client *client, const char *name,
 			  const struct shmb_semaphore_options *options,
