@@ -513,9 +513,9 @@ static void look_at_owned(const struct semaphore *semaphore, const struct layout
 }
 
 static void look_at_waits(const struct semaphore *semaphore, const struct layout_arena *arena,
-			  struct semaphore_state *state)
+			  uint32_t n_slots, struct semaphore_state *state)
 {
-	for (uint32_t i = 0; i < LAYOUT_ARENA_SLOTS; i++) {
+	for (uint32_t i = 0; i < n_slots; i++) {
 		if (!slots_owner(semaphore->arena->slots, i + 1))
 			continue;
 		for (int j = 0; j < LAYOUT_ARENA_WAITS; j++)
@@ -525,20 +525,45 @@ static void look_at_waits(const struct semaphore *semaphore, const struct layout
 	}
 }
 
+/* The slots that are in use, and behind them the semaphore. */
+static int copy(struct broker *broker, const struct semaphore *semaphore, char *words,
+		size_t slots_bytes, size_t own_bytes)
+{
+	int fd = semaphore_arena_fd(broker, semaphore->arena);
+	int result = fd < 0 ? fd : guard_read(fd, words, slots_bytes, 0);
+
+	if (result == 0)
+		result = guard_read(fd, words + slots_bytes, own_bytes,
+				    (size_t)semaphore->unit * LAYOUT_ARENA_UNIT);
+	return result;
+}
+
+static void look_at(const struct semaphore *semaphore, const void *own,
+		    const struct layout_arena *arena, uint32_t n_slots,
+		    struct semaphore_state *state)
+{
+	memset(state, 0, sizeof(*state));
+	if (semaphore->kind == SHMB_OWNED)
+		look_at_owned(semaphore, own, state);
+	else
+		state->value = layout_counting_value(own);
+	look_at_waits(semaphore, arena, n_slots, state);
+}
+
 int semaphore_look(struct broker *broker, const struct semaphore *semaphore,
 		   struct semaphore_state *ret_state)
 {
-	struct guard guard;
-	int result = open_guard(broker, semaphore->arena, &guard);
+	uint32_t n_slots = slots_highest(semaphore->arena->slots);
+	size_t slots_bytes = (n_slots + 1) * sizeof(struct layout_arena_slot); /* with unit 0 */
+	size_t own_bytes = (size_t)semaphore->n_units * LAYOUT_ARENA_UNIT;
+	void *words = malloc(slots_bytes + own_bytes);
+	int result;
 
-	if (result < 0)
-		return result;
-	memset(ret_state, 0, sizeof(*ret_state));
-	if (semaphore->kind == SHMB_OWNED)
-		look_at_owned(semaphore, owned_at(&guard, semaphore), ret_state);
-	else
-		ret_state->value = layout_counting_value(counting_at(&guard, semaphore));
-	look_at_waits(semaphore, guard.data, ret_state);
-	guard_close(&guard);
-	return 0;
+	if (!words)
+		return -ENOMEM;
+	result = copy(broker, semaphore, words, slots_bytes, own_bytes);
+	if (result == 0)
+		look_at(semaphore, (char *)words + slots_bytes, words, n_slots, ret_state);
+	free(words);
+	return result;
 }

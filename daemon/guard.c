@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -59,6 +60,20 @@ bool guard_close(struct guard *guard)
 	guarded_start = guarded_end = 0;
 	munmap(guard->data, guard->bytes);
 	return !guarded_vanished;
+}
+
+int guard_read(int fd, void *buffer, size_t bytes, size_t offset)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	do {
+		n = pread(fd, (char *)buffer + done, bytes - done, (off_t)(offset + done));
+		if (n > 0)
+			done += (size_t)n;
+	} while (n > 0 && done < bytes);
+	memset((char *)buffer + done, 0, bytes - done);
+	return n < 0 ? -errno : 0;
 }
 
 int guard_error(int fd, size_t bytes)

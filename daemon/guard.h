@@ -39,6 +39,15 @@ bool guard_close(struct guard *guard);
  */
 int guard_touch(int fd, size_t bytes, size_t offset);
 
+/*
+ * guard_read() - a copy of part of a segment, where nothing is to be changed: much cheaper than
+ *                mapping; what is not there any more reads as zeros
+ * @fd: borrowed
+ *
+ * Return: 0, or a negative errno.
+ */
+int guard_read(int fd, void *buffer, size_t bytes, size_t offset);
+
 /* guard_error() - why a segment has vanished: -ENOSPC (it is as long as it was), else -EIO */
 int guard_error(int fd, size_t bytes);
 

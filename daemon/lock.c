@@ -240,23 +240,37 @@ static void look_at_slot(struct lock_state *state, const struct layout_locker *l
 		state->holder = owner;
 }
 
+static int copy(struct broker *broker, const struct region *region, struct layout_lock **ret_lock)
+{
+	size_t bytes = layout_lock_bytes(region->n_slots);
+	struct layout_lock *lock = malloc(bytes);
+	int result = lock ? borrow(broker, region) : -ENOMEM;
+
+	if (result >= 0)
+		result = guard_read(result, lock, bytes, 0);
+	if (result < 0) {
+		free(lock);
+		return result;
+	}
+	*ret_lock = lock;
+	return 0;
+}
+
 int lock_look(struct broker *broker, struct region *region, struct lock_state **ret_state)
 {
 	struct lock_state *state;
 	struct layout_lock *lock;
-	struct guard guard;
 	uint32_t word;
 	int result;
 
 	state = calloc(1, sizeof(*state) + region->n_slots * sizeof(state->parts[0]));
 	if (!state)
 		return -ENOMEM;
-	result = open_guard(broker, region, &guard);
+	result = copy(broker, region, &lock);
 	if (result < 0) {
 		free(state);
 		return result;
 	}
-	lock = guard.data;
 	word = atomic_load(&lock->word);
 	state->owner_died = word & LAYOUT_LOCK_DIED;
 	state->not_recoverable = word & LAYOUT_LOCK_LOST;
@@ -267,7 +281,7 @@ int lock_look(struct broker *broker, struct region *region, struct lock_state **
 		if (owner)
 			look_at_slot(state, &locker, owner, word & LAYOUT_LOCK_SLOT);
 	}
-	guard_close(&guard);
+	free(lock);
 	*ret_state = state;
 	return 0;
 }

@@ -14,7 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LIST_VISITS_MAX = 1024 }; /* objects looked at for one page, visible or not */
+enum {
+	LIST_VISITS_MAX = 1024, /* objects looked at for one page, visible or not */
+	SLOTS_PER_PAGE = 2048,
+};
 
 bool serve_copy_name(struct wire_bytes bytes, bool prefix, struct name *ret_name)
 {
@@ -194,6 +197,8 @@ static void add_entry(struct request *request, struct page *page, struct region 
 	    page->add(request, region, page->userdata, page->n_entries) < 0)
 		return;
 	page->n_entries++;
+	if (page->n_slots)
+		page->slots_seen += page->n_slots(region);
 	strcpy(page->cursor.text, region->name);
 }
 
@@ -210,7 +215,8 @@ int serve_page(struct request *request, struct page *page)
 		return result;
 	if (params->has & WIRE_HAS(region_list_params, limit) && params->limit < limit)
 		limit = params->limit;
-	for (; region && page->n_entries < limit; region = region_next(region)) {
+	for (; region && page->n_entries < limit && page->slots_seen < SLOTS_PER_PAGE;
+	     region = region_next(region)) {
 		if (strncmp(region->name, prefix.text, params->prefix.length) != 0)
 			region = NULL;
 		if (!region || visits++ == LIST_VISITS_MAX)

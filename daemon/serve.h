@@ -45,9 +45,13 @@ struct page {
 	bool (*wanted)(const struct region *region);
 	/* Adds an entry. Return: 0, or a negative errno: leave it out. */
 	int (*add)(struct request *request, struct region *region, void *userdata, size_t index);
+	/* How many slots have to be looked at for an entry; NULL: none. A page ends early with
+	 * SLOTS_PER_PAGE: others wait for it. */
+	uint32_t (*n_slots)(const struct region *region);
 	void *userdata;
 
 	size_t n_entries;
+	uint32_t slots_seen;
 	bool more;
 	struct name cursor; /* for the next page, if there is more */
 };

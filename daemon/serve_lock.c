@@ -215,6 +215,11 @@ static bool has_lock(const struct region *region)
 	return region->slots;
 }
 
+static uint32_t count_slots(const struct region *region)
+{
+	return region->n_slots;
+}
+
 static int add_info(struct request *request, struct region *region, void *userdata, size_t index)
 {
 	struct wire_lock_info *infos = userdata;
@@ -230,6 +235,7 @@ int serve_lock_list(struct request *request)
 			     .entries_max = LIST_ENTRIES_MAX,
 			     .wanted = has_lock,
 			     .add = add_info,
+			     .n_slots = count_slots,
 			     .userdata = infos };
 	int result = serve_page(request, &page);
 

@@ -8,6 +8,7 @@
 #include "arena.h"
 #include "serve.h"
 #include "session.h"
+#include "slots.h"
 
 enum { LIST_ENTRIES_MAX = 32 }; /* on one page; the most that fits into a packet */
 
@@ -173,6 +174,11 @@ static bool is_semaphore(const struct region *region)
 	return region->kind == OBJECT_SEMAPHORE;
 }
 
+static uint32_t count_slots(const struct region *region)
+{
+	return slots_highest(region->semaphore->arena->slots);
+}
+
 static int add_info(struct request *request, struct region *region, void *userdata, size_t index)
 {
 	struct wire_semaphore_info *infos = userdata;
@@ -188,6 +194,7 @@ int serve_semaphore_list(struct request *request)
 			     .entries_max = LIST_ENTRIES_MAX,
 			     .wanted = is_semaphore,
 			     .add = add_info,
+			     .n_slots = count_slots,
 			     .userdata = infos };
 	int result = serve_page(request, &page);
 

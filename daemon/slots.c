@@ -64,6 +64,15 @@ static void on_more(uv_idle_t *idle)
 	slots_undo_some(idle->data);
 }
 
+uint32_t slots_highest(const struct slots *slots)
+{
+	uint32_t slot = slots->size;
+
+	while (slot > 0 && !slots_owner(slots, slot))
+		slot--;
+	return slot;
+}
+
 void slots_release(struct broker *broker, struct slots *slots, uint32_t slot)
 {
 	slots->owners[slot - 1] = &due_mark;

@@ -58,6 +58,9 @@ uint32_t slots_take(struct slots *slots, void *owner);
 /* slots_owner() - NULL: nobody, or it is being undone */
 void *slots_owner(const struct slots *slots, uint32_t slot);
 
+/* slots_highest() - the highest number that somebody owns; 0: none */
+uint32_t slots_highest(const struct slots *slots);
+
 /* slots_release() - the owner lets go: undo what it left at the loop's next turn, or before, see
  * slots_undo_some() */
 void slots_release(struct broker *broker, struct slots *slots, uint32_t slot);

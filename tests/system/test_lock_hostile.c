@@ -604,6 +604,37 @@ CASE(a_death_among_thousands_that_sleep_on_a_lock_keeps_nobody_waiting, SYSTEM, 
 	die_among_sleepers(broker, sleep_in_a_lock, RAW_LOCK);
 }
 
+static int count_lock(const struct shmb_lock_info *info, void *userdata)
+{
+	(void)info;
+	(*(size_t *)userdata)++;
+	return 0;
+}
+
+/* A page of a list looks at a bounded number of slots, and nothing is missing for it. */
+CASE(lists_of_large_locks_come_in_small_pages, PRIVATE)
+{
+	enum { LARGE = 9, SMALL = 20 };
+	char names[RAW_PAGE_MAX][SHMB_NAME_MAX + 1], name[32];
+	struct shmb_client *client = connect_to(broker);
+	struct raw *raw = said_hello(broker);
+	struct wire_lock_attached attached;
+	struct layout_locker locker;
+	size_t i, n = 0;
+
+	for (i = 0; i < LARGE + SMALL; i++) {
+		snprintf(name, sizeof(name), "%s/%zu", i < LARGE ? "large" : "small", i);
+		CHECK_OK(raw_lock_create(raw, name, 0700, SHMB_PERSISTENT, i < LARGE ? 1024 : 62,
+					 &attached, &locker));
+		raw_locker_unmap(&locker);
+	}
+	CHECK_INT(raw_names(raw, RAW_LOCK, names), 2);
+	CHECK_OK(shmb_lock_list(client, NULL, count_lock, &n));
+	CHECK_INT(n, LARGE + SMALL);
+	shmb_client_free(client);
+	raw_free(raw);
+}
+
 /* Numbers that are as large as they can be still make an answer that everybody can read. */
 CASE(the_largest_numbers_in_a_lock_can_be_looked_at, PRIVATE)
 {
