@@ -235,13 +235,24 @@ static bool wait_for_word(struct attempt *attempt)
 	return true;
 }
 
-/* Somebody was quicker at a lock that was free. Return: as wait_for_word(). */
+/*
+ * Somebody was quicker at a lock that was free. Return: as wait_for_word().
+ *
+ * If the word then still says something that it never says of a free lock, somebody plays with it:
+ * look at it now and then, as it may be the next claimant's release that puts it right.
+ */
 static bool wait_a_moment(struct attempt *attempt)
 {
+	uint32_t word = atomic_load(&attempt->words->lock->word);
+
 	if (attempt->expired)
 		return false;
-	if (!wait_spin(&attempt->waiting) && attempt->waiting.timeout_ms >= 0 &&
-	    wait_look(&attempt->waiting) >= attempt->waiting.deadline)
+	if (wait_spin(&attempt->waiting))
+		return true;
+	if (word != 0 && !(word & LAYOUT_LOCK_SLOT))
+		sleep_on(attempt, &attempt->words->lock->word, word, COURTESY_NS);
+	else if (attempt->waiting.timeout_ms >= 0 &&
+		 wait_look(&attempt->waiting) >= attempt->waiting.deadline)
 		attempt->expired = true;
 	return true;
 }
@@ -499,6 +510,30 @@ static bool release_died(struct locker *locker)
 		atomic_store(&locker->page->consistency, LAYOUT_NOT_RECOVERABLE);
 	STEP();
 	return locker_release(locker, &locker->words, LAYOUT_LOCK_LOST);
+}
+
+/*
+ * As the broker would, and will once more, but without waiting for it, and where there is none any
+ * more, too: the same repair. Who holds a region exclusively and may not write it cannot tell those
+ * who take snapshots; that is left to the broker.
+ */
+void locker_abandon(struct locker *locker)
+{
+	bool held;
+
+	if (!locker_ready(locker))
+		return;
+	held = layout_lock_died_holding(&locker->words);
+	if ((!held && layout_lock_shared(locker->words.own) == 0) || (held && !locker->may_mark))
+		return;
+	if (held && locker->page)
+		atomic_store(&locker->page->consistency, LAYOUT_OWNER_DIED);
+	STEP();
+	layout_lock_repair(&locker->words);
+	wake_all(locker);
+	wait_wake_all(&locker->words.lock->next);
+	wake_claimant(locker);
+	wake_claimant_of_solo(locker);
 }
 
 int locker_unlock_slowly(struct locker *locker, enum locker_rest rest)

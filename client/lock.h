@@ -74,6 +74,10 @@ int locker_map(struct locker *locker, struct shmb_client *client, int fd, uint64
 int locker_attach(struct locker *locker, struct shmb_client *client, uint32_t handle,
 		  struct error_slot *error);
 
+/* locker_abandon() - the handle is being freed: let go of what it still has of the lock. The last
+ * call on it but locker_close() and locker_deinit(). */
+void locker_abandon(struct locker *locker);
+
 /* locker_close() - nobody gets it any more, whoever waits wakes; the client's mutex is held */
 void locker_close(struct locker *locker);
 

@@ -161,6 +161,7 @@ struct shmb_lock *shmb_lock_free(struct shmb_lock *lock)
 		return NULL;
 	/* A child lets go of its copy alone. */
 	if (!fork_crossed(lock->generation)) {
+		locker_abandon(&lock->locker);
 		pthread_mutex_lock(&lock->client->mutex);
 		output_close(lock->client, lock->close_room, lock->handle);
 		lock->close_room = NULL;

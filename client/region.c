@@ -509,6 +509,7 @@ struct shmb_region *shmb_region_free(struct shmb_region *region)
 		free_in_child(region);
 		return NULL;
 	}
+	locker_abandon(&region->locker);
 	end_use(region); /* nobody copies any more: the mappings need not stay as zeros */
 	leave(region);
 	region_unref(region);

@@ -757,6 +757,25 @@ static void a_lock_that_was_got_too_late_is_left_as_it_was(void **state)
 	assert_code(lock(all->two, SHMB_EXCLUSIVE), 0);
 }
 
+/* With no broker to do it: the fake one only listens. */
+static void a_freed_handle_lets_go_by_itself(void **state)
+{
+	struct state *all = *state;
+
+	assert_code(lock(all->one, SHMB_SHARED), 0);
+	assert_code(lock(all->one, SHMB_SHARED), 0);
+	all->one = shmb_region_free(all->one);
+	assert_code(lock(all->two, SHMB_EXCLUSIVE), 0);
+	all->two = shmb_region_free(all->two);
+	assert_int_equal(all->truth->words->consistency, LAYOUT_OWNER_DIED);
+	assert_int_equal(words_of(all)->word, LAYOUT_LOCK_DIED);
+	assert_code(lock(all->locker, SHMB_SHARED), SHMB_EOWNERDEAD);
+	/* Of one that may not write it the broker tells the others. */
+	assert_code(lock(all->locker, SHMB_EXCLUSIVE), SHMB_EOWNERDEAD);
+	all->locker = shmb_region_free(all->locker);
+	assert_int_not_equal(words_of(all)->word & LAYOUT_LOCK_SLOT, 0);
+}
+
 static void a_closed_handle_writes_into_no_slot(void **state)
 {
 	struct state *all = *state;
@@ -993,6 +1012,7 @@ int main(void)
 		CASE(closing_wakes_who_waits_for_readers),
 		SLEEPING(closing_wakes_who_waits_for_readers),
 		CASE(a_lock_that_was_got_too_late_is_left_as_it_was),
+		CASE(a_freed_handle_lets_go_by_itself),
 		CASE(a_closed_handle_writes_into_no_slot),
 		CASE(a_child_holds_nothing),
 		CASE(a_named_lock_is_made_and_opened),
