@@ -22,11 +22,10 @@
 
 enum {
 	/* Waking a sleeper takes some microseconds, so many are woken a few at a time. More than
-	 * 1,024 on one word wake at their next re-check, within a second; of those that wait for
-	 * what a closed handle gave back, more than 256. */
+	 * 1,024 on one word wake at their next re-check, within a second; when a handle is closed
+	 * that gives back more than 64 permits, those beyond, or when the first ones give. */
 	WAKES_AT_ONCE = 64,
 	CHUNKS_MAX = 16,
-	WAKES_OF_CLOSE = 256,
 	/* Of work on a slot between two looks at how long the loop has stood still. */
 	UNDO_NS = 500000,
 };
@@ -104,11 +103,16 @@ static uint32_t find_units(const struct arena *arena, uint32_t n)
 	return 0;
 }
 
+static int wake(_Atomic uint32_t *word, int n)
+{
+	return futex_wake((const uint32_t *)(const void *)word, n);
+}
+
 /* The dead one may have been woken and not have taken, have posted and not have woken, or have
  * cleared SLEEPERS and not have woken: whoever sleeps looks for itself. Return: how many were
- * woken, at most @n. */
+ * woken, at most WAKES_AT_ONCE. */
 static int undo_semaphore(const struct guard *guard, const struct semaphore *semaphore,
-			  uint32_t slot, int n)
+			  uint32_t slot)
 {
 	_Atomic uint32_t *word;
 
@@ -121,7 +125,7 @@ static int undo_semaphore(const struct guard *guard, const struct semaphore *sem
 	if (!(atomic_load(word) & LAYOUT_SLEEPERS) &&
 	    !layout_arena_waits(guard->data, slot, semaphore->unit))
 		return 0;
-	return futex_wake((const uint32_t *)(const void *)word, n);
+	return wake(word, WAKES_AT_ONCE);
 }
 
 /* Return: true: the slot is undone on all semaphores; false: go on later. */
@@ -133,7 +137,7 @@ static bool undo_some(struct arena *arena, const struct guard *guard, uint32_t s
 	DL_FOREACH(arena->semaphores, semaphore) {
 		if (semaphore->undone == arena->pass)
 			continue;
-		if (undo_semaphore(guard, semaphore, slot, WAKES_AT_ONCE) == WAKES_AT_ONCE &&
+		if (undo_semaphore(guard, semaphore, slot) == WAKES_AT_ONCE &&
 		    ++arena->chunks < CHUNKS_MAX)
 			return false;
 		arena->chunks = 0;
@@ -467,14 +471,19 @@ int semaphore_attach(struct broker *broker, struct attachment *attachment, struc
 }
 
 /* If this cannot be done now, the permits come back with the session's last semaphore in the arena.
- */
+ * The process lives and has finished what it was doing, so there is nothing else to make good. */
 static void return_permits(struct broker *broker, const struct semaphore *semaphore, uint32_t slot)
 {
+	struct layout_owned *owned;
 	struct guard guard;
+	uint32_t n;
 
 	if (semaphore->kind != SHMB_OWNED || open_guard(broker, semaphore->arena, &guard) < 0)
 		return;
-	undo_semaphore(&guard, semaphore, slot, WAKES_OF_CLOSE);
+	owned = owned_at(&guard, semaphore);
+	n = layout_owned_return(owned, semaphore->maximum, slot);
+	if (n > 0 && atomic_load(&owned->gate) & LAYOUT_SLEEPERS)
+		wake(&owned->gate, n < WAKES_AT_ONCE ? (int)n : WAKES_AT_ONCE);
 	guard_close(&guard);
 }
 

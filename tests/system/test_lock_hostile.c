@@ -604,6 +604,66 @@ CASE(a_death_among_thousands_that_sleep_on_a_lock_keeps_nobody_waiting, SYSTEM, 
 	die_among_sleepers(broker, sleep_in_a_lock, RAW_LOCK);
 }
 
+/* Closes wake as many as they give back permits, however many sleep. */
+enum { CLOSERS = 200 };
+
+static void close_among_sleepers(struct broker *broker, void *argument)
+{
+	static struct dormitory dormitory = { .n_beds = 1 };
+	struct wire_semaphore_attached attached;
+	struct raw *peers[CLOSERS];
+	uint64_t handles[CLOSERS];
+	struct layout_arena *arena;
+	struct layout_owned *owned;
+	size_t i;
+
+	for (i = 0; i < CLOSERS; i++) {
+		peers[i] = said_hello(broker);
+		if (i == 0) {
+			CHECK_OK(raw_semaphore_create(peers[0], "other", SHMB_COUNTING, 8,
+						      SHMB_PERSISTENT, &attached));
+			CHECK_OK(raw_semaphore_create(peers[0], "evil", SHMB_OWNED, CLOSERS,
+						      SHMB_PERSISTENT, &attached));
+			CHECK_OK(raw_arena(peers[0], attached.arena, &arena));
+			owned = (void *)((char *)arena + (size_t)attached.unit * LAYOUT_ARENA_UNIT);
+			dormitory.beds[0] = &owned->gate;
+		}
+		CHECK_OK(raw_semaphore_open(peers[i], "other", &attached));
+		CHECK_OK(raw_semaphore_open(peers[i], "evil", &attached));
+		handles[i] = attached.handle;
+		atomic_store(&owned->permits[i], (uint32_t)attached.slot);
+	}
+	/* The first one has it open twice. */
+	fill_beds(&dormitory);
+	say(1);
+	hear();
+	for (i = 0; i < CLOSERS; i++)
+		CHECK_OK(raw_request(peers[i], WIRE_REGION_CLOSE,
+				     &(struct wire_region_handle){ .handle = handles[i] }));
+	for (i = 0; i < CLOSERS; i++)
+		CHECK_INT(raw_receive(peers[i]), 1);
+	for (i = 1; i < CLOSERS; i++)
+		CHECK_INT(atomic_load(&owned->permits[i]), 0);
+	say(2);
+	hear();
+}
+
+CASE(closing_semaphores_among_thousands_of_sleepers_keeps_nobody_waiting, SYSTEM, .timeout_s = 60)
+{
+	struct actor evil = actor_start(broker, &ALICE, close_among_sleepers, NULL);
+	struct pulse pulse;
+	int64_t worst_us;
+
+	actor_hear(&evil);
+	pulse_begin(broker, &pulse);
+	actor_say(&evil, 1);
+	actor_hear(&evil);
+	worst_us = pulse_end(&pulse);
+	print_message("%lld us of work at worst before an answer\n", (long long)worst_us);
+	CHECK(worst_us < 60000 * harness_slow());
+	actor_kill(&evil);
+}
+
 static int count_lock(const struct shmb_lock_info *info, void *userdata)
 {
 	(void)info;
