@@ -45,7 +45,7 @@ uint64_t region_sequence(struct broker *broker, struct region *region)
 
 /* A failed page fault is an error here, where a plain store would raise a signal. Kernels and
  * sandboxes without this call get the write that may wait. */
-static void store(int fd, void *page, size_t offset, void *word, size_t bytes)
+static int store(int fd, void *page, size_t offset, void *word, size_t bytes)
 {
 	struct iovec from = { .iov_base = word, .iov_len = bytes };
 	struct iovec to = { .iov_base = (char *)page + offset, .iov_len = bytes };
@@ -53,7 +53,7 @@ static void store(int fd, void *page, size_t offset, void *word, size_t bytes)
 
 	if (written < 0 && (errno == ENOSYS || errno == EPERM))
 		written = pwrite(fd, word, bytes, (off_t)offset);
-	(void)written; /* a hint, see the header */
+	return written < 0 ? -errno : 0;
 }
 
 int region_write_word(struct broker *broker, struct region *region, size_t offset, uint64_t value,
@@ -62,15 +62,17 @@ int region_write_word(struct broker *broker, struct region *region, size_t offse
 	uint32_t half = (uint32_t)value;
 	int fd = borrow(broker, region, SEGMENT_PUBLISH);
 	void *page;
+	int result;
 
 	if (fd < 0)
 		return fd;
 	page = mmap(NULL, sizeof(struct layout_publish), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (page == MAP_FAILED)
 		return -errno;
-	store(fd, page, offset, bytes == sizeof(half) ? (void *)&half : (void *)&value, bytes);
+	result = store(fd, page, offset, bytes == sizeof(half) ? (void *)&half : (void *)&value,
+		       bytes);
 	munmap(page, sizeof(struct layout_publish));
-	return 0;
+	return result;
 }
 
 void region_release_fds(unsigned access, int fds[SEGMENT_MAPPED])

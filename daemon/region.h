@@ -163,7 +163,8 @@ uint64_t region_sequence(struct broker *broker, struct region *region);
  * A client that truncated its own shm segment is not told of it, nor is anybody else: the words are
  * hints.
  *
- * Return: 0, or a negative errno: the page could not be mapped now. Who can wait tries again later.
+ * Return: 0, or a negative errno: -EFAULT if the page has vanished, others for want of something.
+ * Who can wait tries again later.
  */
 int region_write_word(struct broker *broker, struct region *region, size_t offset, uint64_t value,
 		      size_t bytes);
