@@ -10,6 +10,11 @@
 enum {
 	/* How long a claimant holds back for one whose turn it is: more than waking up takes. */
 	COURTESY_NS = 1000000,
+	/* Most turns of rest between two looks at a lock that others have. Resting twice as long
+	 * each time (Anderson, "The performance of spin lock alternatives", 1990) leaves the cache
+	 * line to the holder, who often wants it again at once: half the time for each operation
+	 * where two processes contend, for some hundred nanoseconds of delay. */
+	REST_MAX = 31,
 };
 
 /* ---- Getting a slot, and letting go of it ---- */
@@ -169,6 +174,7 @@ struct attempt {
 	bool asked;             /* for our turn */
 	int64_t courtesy_until; /* 0: not holding back */
 	bool courtesy_over;
+	unsigned rest;    /* turns since the look before */
 	int64_t drain_ns; /* how long it slept last on readers; 0: not yet */
 };
 
@@ -208,6 +214,14 @@ static void sleep_on(struct attempt *attempt, const _Atomic uint32_t *word, uint
 	atomic_fetch_sub(&attempt->locker->n_sleeping, 1);
 }
 
+static void rest(struct attempt *attempt)
+{
+	if (attempt->rest < REST_MAX)
+		attempt->rest = 2 * attempt->rest + 1;
+	for (unsigned i = 0; i < attempt->rest; i++)
+		cpu_relax();
+}
+
 /*
  * Somebody has claimed it: wait until that may have changed.
  *
@@ -222,8 +236,10 @@ static bool wait_for_word(struct attempt *attempt)
 		return false;
 	attempt->courtesy_until = 0;
 	attempt->courtesy_over = false;
-	if (wait_spin(&attempt->waiting))
+	if (wait_spin(&attempt->waiting)) {
+		rest(attempt);
 		return true;
+	}
 	/* The first time try on a little: a holder that runs hands it over at once now. */
 	if (!attempt->asked) {
 		ask_for_turn(attempt);
