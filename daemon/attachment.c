@@ -2,16 +2,16 @@
 /*
  * Attachments, and the few words of the publish page that the broker reads or writes.
  *
- * It reads with pread, and writes with process_vm_writev into a mapping of its own that lasts for
- * the moment: a client that truncates the segment under us then causes an error and not a SIGBUS.
- * pwrite would wait for the inode's lock, which a writer can hold for as long as it likes: the page
- * fault of its own write(2) is taken under it. A word is 4 or 8 aligned bytes, which the kernel
- * copies with one store on every system that this runs on.
+ * It reads with pread, and writes through a guard: a client that truncates the segment under us
+ * then causes an error and not a SIGBUS. pwrite would wait for the inode's lock, which a writer can
+ * hold for as long as it likes: the page fault of its own write(2) is taken under it. A word is 4
+ * or 8 aligned bytes, which is copied at once on every system that this runs on.
  */
 #include "region.h"
 
 #include "account.h"
 #include "broker.h"
+#include "guard.h"
 #include "layout/publish.h"
 #include "lock.h"
 #include "arena.h"
@@ -21,9 +21,8 @@
 #include <shmbroker/shmbroker.h>
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/uio.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -43,36 +42,25 @@ uint64_t region_sequence(struct broker *broker, struct region *region)
 	return region->sequence;
 }
 
-/* A failed page fault is an error here, where a plain store would raise a signal. Kernels and
- * sandboxes without this call get the write that may wait. */
-static int store(int fd, void *page, size_t offset, void *word, size_t bytes)
-{
-	struct iovec from = { .iov_base = word, .iov_len = bytes };
-	struct iovec to = { .iov_base = (char *)page + offset, .iov_len = bytes };
-	ssize_t written = process_vm_writev(getpid(), &from, 1, &to, 1, 0);
-
-	if (written < 0 && (errno == ENOSYS || errno == EPERM))
-		written = pwrite(fd, word, bytes, (off_t)offset);
-	return written < 0 ? -errno : 0;
-}
-
 int region_write_word(struct broker *broker, struct region *region, size_t offset, uint64_t value,
 		      size_t bytes)
 {
-	uint32_t half = (uint32_t)value;
 	int fd = borrow(broker, region, SEGMENT_PUBLISH);
-	void *page;
+	struct guard guard;
+	void *word;
 	int result;
 
 	if (fd < 0)
 		return fd;
-	page = mmap(NULL, sizeof(struct layout_publish), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (page == MAP_FAILED)
-		return -errno;
-	result = store(fd, page, offset, bytes == sizeof(half) ? (void *)&half : (void *)&value,
-		       bytes);
-	munmap(page, sizeof(struct layout_publish));
-	return result;
+	result = guard_open(&guard, fd, sizeof(struct layout_publish));
+	if (result < 0)
+		return result;
+	word = (char *)guard.data + offset;
+	if (bytes == sizeof(uint32_t))
+		atomic_store((_Atomic uint32_t *)word, (uint32_t)value);
+	else
+		atomic_store((_Atomic uint64_t *)word, value);
+	return guard_close(&guard) ? 0 : -EFAULT;
 }
 
 void region_release_fds(unsigned access, int fds[SEGMENT_MAPPED])

@@ -6,7 +6,6 @@
 #include "guard.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
@@ -14,19 +13,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Of the one open look; read by the handler, in the same thread. */
-static volatile uintptr_t guarded_start, guarded_end;
-static volatile sig_atomic_t guarded_vanished;
+/* The open looks, the inner first; read by the handler, in the same thread. */
+static struct guard *volatile innermost;
+
+static struct guard *find(uintptr_t address)
+{
+	struct guard *guard;
+
+	for (guard = innermost; guard; guard = guard->outer)
+		if (address - (uintptr_t)guard->data < guard->bytes)
+			break;
+	return guard;
+}
 
 static void on_bus_error(int number, siginfo_t *info, void *context)
 {
-	uintptr_t address = (uintptr_t)info->si_addr;
+	struct guard *guard = find((uintptr_t)info->si_addr);
 	int error = errno;
 
-	if (address >= guarded_start && address < guarded_end &&
-	    mmap((void *)guarded_start, guarded_end - guarded_start, PROT_READ | PROT_WRITE,
-		 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED) {
-		guarded_vanished = 1;
+	if (guard && mmap(guard->data, guard->bytes, PROT_READ | PROT_WRITE,
+			  MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED) {
+		guard->vanished = 1;
 		errno = error;
 		return;
 	}
@@ -49,17 +56,17 @@ int guard_open(struct guard *guard, int fd, size_t bytes)
 	guard->data = mmap(NULL, guard->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (guard->data == MAP_FAILED)
 		return -errno;
-	guarded_vanished = 0;
-	guarded_start = (uintptr_t)guard->data;
-	guarded_end = guarded_start + guard->bytes;
+	guard->vanished = 0;
+	guard->outer = innermost;
+	innermost = guard;
 	return 0;
 }
 
 bool guard_close(struct guard *guard)
 {
-	guarded_start = guarded_end = 0;
+	innermost = guard->outer;
 	munmap(guard->data, guard->bytes);
-	return !guarded_vanished;
+	return !guard->vanished;
 }
 
 int guard_read(int fd, void *buffer, size_t bytes, size_t offset)

@@ -8,12 +8,15 @@
  * the look then goes to private zeros, and is good for nothing.
  */
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 struct guard {
 	void *data;
 	size_t bytes; /* whole pages */
+	struct guard *outer;
+	volatile sig_atomic_t vanished;
 };
 
 /* guard_init() - once, before the first look: take SIGBUS */
@@ -23,7 +26,7 @@ void guard_init(void);
  * guard_open() - map a segment writable
  * @fd: borrowed
  *
- * One at a time, on the loop's thread. Return: 0, or a negative errno.
+ * On the loop's thread. Of two the inner one is closed first. Return: 0, or a negative errno.
  */
 int guard_open(struct guard *guard, int fd, size_t bytes);
 
