@@ -8,7 +8,6 @@
 #include "account.h"
 #include "broker.h"
 #include "guard.h"
-#include "layout/futex.h"
 #include "session.h"
 #include "slots.h"
 
@@ -21,11 +20,6 @@
 #include <utlist.h>
 
 enum {
-	/* Waking a sleeper takes some microseconds, so many are woken a few at a time. More than
-	 * 1,024 on one word wake at their next re-check, within a second; when a handle is closed
-	 * that gives back more than 64 permits, those beyond, or when the first ones give. */
-	WAKES_AT_ONCE = 64,
-	CHUNKS_MAX = 16,
 	/* Of work on a slot between two looks at how long the loop has stood still. */
 	UNDO_NS = 500000,
 };
@@ -103,14 +97,9 @@ static uint32_t find_units(const struct arena *arena, uint32_t n)
 	return 0;
 }
 
-static int wake(_Atomic uint32_t *word, int n)
-{
-	return futex_wake((const uint32_t *)(const void *)word, n);
-}
-
 /* The dead one may have been woken and not have taken, have posted and not have woken, or have
  * cleared SLEEPERS and not have woken: whoever sleeps looks for itself. Return: how many were
- * woken, at most WAKES_AT_ONCE. */
+ * woken, at most SLOTS_WAKES. */
 static int undo_semaphore(const struct guard *guard, const struct semaphore *semaphore,
 			  uint32_t slot)
 {
@@ -125,7 +114,7 @@ static int undo_semaphore(const struct guard *guard, const struct semaphore *sem
 	if (!(atomic_load(word) & LAYOUT_SLEEPERS) &&
 	    !layout_arena_waits(guard->data, slot, semaphore->unit))
 		return 0;
-	return wake(word, WAKES_AT_ONCE);
+	return slots_wake(word, SLOTS_WAKES);
 }
 
 /* Return: true: the slot is undone on all semaphores; false: go on later. */
@@ -137,8 +126,8 @@ static bool undo_some(struct arena *arena, const struct guard *guard, uint32_t s
 	DL_FOREACH(arena->semaphores, semaphore) {
 		if (semaphore->undone == arena->pass)
 			continue;
-		if (undo_semaphore(guard, semaphore, slot) == WAKES_AT_ONCE &&
-		    ++arena->chunks < CHUNKS_MAX)
+		if (undo_semaphore(guard, semaphore, slot) == SLOTS_WAKES &&
+		    ++arena->chunks < SLOTS_WAKE_ROUNDS)
 			return false;
 		arena->chunks = 0;
 		semaphore->undone = arena->pass;
@@ -155,10 +144,8 @@ static int undo(struct broker *broker, void *object, uint32_t slot, uint32_t rou
 	bool done;
 	int result = open_guard(broker, arena, &guard);
 
-	if (result == -EMFILE || result == -ENFILE || result == -ENOMEM)
-		return result;
-	if (result < 0) /* somebody removed the memory: there is nothing that anybody could get */
-		return 0;
+	if (result < 0)
+		return slots_unreachable(result);
 	if (round == 0) {
 		arena->pass++;
 		arena->chunks = 0;
@@ -471,7 +458,8 @@ int semaphore_attach(struct broker *broker, struct attachment *attachment, struc
 }
 
 /* If this cannot be done now, the permits come back with the session's last semaphore in the arena.
- * The process lives and has finished what it was doing, so there is nothing else to make good. */
+ * The process lives and has finished what it was doing, so there is nothing else to make good; of
+ * more sleepers than slots_wake() wakes, the rest wake when these give, or within a second. */
 static void return_permits(struct broker *broker, const struct semaphore *semaphore, uint32_t slot)
 {
 	struct layout_owned *owned;
@@ -483,7 +471,7 @@ static void return_permits(struct broker *broker, const struct semaphore *semaph
 	owned = owned_at(&guard, semaphore);
 	n = layout_owned_return(owned, semaphore->maximum, slot);
 	if (n > 0 && atomic_load(&owned->gate) & LAYOUT_SLEEPERS)
-		wake(&owned->gate, n < WAKES_AT_ONCE ? (int)n : WAKES_AT_ONCE);
+		slots_wake(&owned->gate, n);
 	guard_close(&guard);
 }
 

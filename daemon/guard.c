@@ -53,11 +53,11 @@ int guard_open(struct guard *guard, int fd, size_t bytes)
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 
 	guard->bytes = (bytes + page - 1) / page * page;
+	guard->vanished = 0;
+	guard->outer = innermost;
 	guard->data = mmap(NULL, guard->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (guard->data == MAP_FAILED)
 		return -errno;
-	guard->vanished = 0;
-	guard->outer = innermost;
 	innermost = guard;
 	return 0;
 }

@@ -8,7 +8,6 @@
 #include "account.h"
 #include "broker.h"
 #include "guard.h"
-#include "layout/futex.h"
 #include "layout/lock.h"
 #include "layout/publish.h"
 #include "session.h"
@@ -19,10 +18,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-/* Waking a sleeper takes some microseconds, so many are woken a few at a time. More than 1,024 on
- * one word wake at their next re-check, within a second. */
-enum { WAKES_AT_ONCE = 64, ROUNDS_MAX = 16 };
 
 uint64_t lock_bytes(const struct broker *broker, uint32_t n_slots)
 {
@@ -67,7 +62,7 @@ static struct layout_locker locker_of(const struct region *region, struct layout
 /* Return: true: there may be more. */
 static bool wake(_Atomic uint32_t *word)
 {
-	return futex_wake((const uint32_t *)(const void *)word, WAKES_AT_ONCE) == WAKES_AT_ONCE;
+	return slots_wake(word, SLOTS_WAKES) == SLOTS_WAKES;
 }
 
 static bool wake_sleepers(const struct layout_locker *dead)
@@ -79,19 +74,13 @@ static bool wake_sleepers(const struct layout_locker *dead)
 	return wake(&dead->own->solo) || more;
 }
 
-/* Worth trying again? Else somebody removed the memory: there is nothing that anybody could get. */
-static bool is_shortage(int error)
-{
-	return error == -EMFILE || error == -ENFILE || error == -ENOMEM;
-}
-
 /* For those who take snapshots. */
 static int tell_readers(struct broker *broker, struct region *region)
 {
 	int result = region_write_word(broker, region, offsetof(struct layout_publish, consistency),
 				       LAYOUT_OWNER_DIED, sizeof(uint32_t));
 
-	return is_shortage(result) ? result : 0;
+	return slots_unreachable(result);
 }
 
 /* The publish page first, as long as the dead one's claim still keeps others out. Later rounds find
@@ -104,13 +93,13 @@ static int undo(struct broker *broker, void *object, uint32_t slot, uint32_t rou
 	int result = open_guard(broker, region, &guard);
 
 	if (result < 0)
-		return is_shortage(result) ? result : 0;
+		return slots_unreachable(result);
 	dead = locker_of(region, guard.data, slot);
 	if (region->kind == OBJECT_REGION && layout_lock_died_holding(&dead))
 		result = tell_readers(broker, region);
 	if (result == 0) {
 		layout_lock_repair(&dead);
-		if (wake_sleepers(&dead) && round + 1 < ROUNDS_MAX)
+		if (wake_sleepers(&dead) && round + 1 < SLOTS_WAKE_ROUNDS)
 			result = SLOTS_MORE;
 	}
 	guard_close(&guard);

@@ -5,7 +5,9 @@
 #include "slots.h"
 
 #include "broker.h"
+#include "layout/futex.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <utlist.h>
 
@@ -15,6 +17,17 @@ enum {
 	TURN_NS = 2000000,
 	AGAIN_MS = 10,
 };
+
+int slots_wake(_Atomic uint32_t *word, uint32_t n)
+{
+	return futex_wake((const uint32_t *)(const void *)word,
+			  n < SLOTS_WAKES ? (int)n : SLOTS_WAKES);
+}
+
+int slots_unreachable(int error)
+{
+	return error == -EMFILE || error == -ENFILE || error == -ENOMEM ? error : 0;
+}
 
 static char due_mark; /* its address stands for an owner that is gone */
 

@@ -10,6 +10,7 @@
  * a queue.
  */
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <uv.h>
 
@@ -24,7 +25,18 @@ struct slots;
  * later.
  */
 typedef int slots_undo_fn(struct broker *broker, void *object, uint32_t slot, uint32_t round);
-enum { SLOTS_MORE = 1 };
+
+/* For those functions. Waking a sleeper takes some microseconds, so many are woken a few at a time.
+ * More than 1,024 on one word wake at their next re-check, within a second. */
+enum { SLOTS_MORE = 1, SLOTS_WAKES = 64, SLOTS_WAKE_ROUNDS = 16 };
+
+/* slots_wake() - wake at most @n, and at most SLOTS_WAKES, who sleep on a word. Return: how many.
+ */
+int slots_wake(_Atomic uint32_t *word, uint32_t n);
+
+/* slots_unreachable() - what to answer if the memory could not be mapped: @error, if that may pass;
+ * else 0: somebody has removed it, and there is nothing that anybody could get */
+int slots_unreachable(int error);
 
 struct slots {
 	slots_undo_fn *undo;
