@@ -94,10 +94,13 @@ int guard_touch(int fd, size_t bytes, size_t offset)
 {
 	struct guard guard;
 	int result = guard_open(&guard, fd, bytes);
+	uint32_t nothing = 0;
 
 	if (result < 0)
 		return result;
-	/* A page that is only read need not be there. */
-	atomic_fetch_or((_Atomic uint32_t *)(void *)((char *)guard.data + offset), 0);
+	/* A page that is only read need not be there, and an "or" with 0 is only a read to a
+	 * compiler. This writes if it is 0; if it is not, somebody has written. */
+	atomic_compare_exchange_strong((_Atomic uint32_t *)(void *)((char *)guard.data + offset),
+				       &nothing, 0);
 	return guard_close(&guard) ? 0 : guard_error(fd, bytes);
 }

@@ -891,6 +891,16 @@ unsigned fake_count(struct fake *fake, enum wire_method_id method)
 	return n;
 }
 
+unsigned fake_ended(struct fake *fake)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&fake->mutex);
+	n = fake->n_ended;
+	pthread_mutex_unlock(&fake->mutex);
+	return n;
+}
+
 struct fake_seen fake_last(struct fake *fake, enum wire_method_id method)
 {
 	struct fake_seen seen = { .peer = -1 };

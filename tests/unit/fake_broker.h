@@ -142,7 +142,8 @@ void fake_handle(struct fake *fake, enum wire_method_id method, fake_handler *ha
 void fake_wait(struct fake *fake, enum wire_method_id method, unsigned n);
 unsigned fake_count(struct fake *fake, enum wire_method_id method);
 
-/* fake_wait_ended() - until @n peers have hung up in all */
+/* fake_ended() - how many peers have hung up so far; fake_wait_ended() - until it is @n */
+unsigned fake_ended(struct fake *fake);
 void fake_wait_ended(struct fake *fake, unsigned n);
 
 /* fake_last() - the last message of that method */

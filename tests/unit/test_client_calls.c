@@ -240,14 +240,14 @@ static void break_protocol(struct fake *fake, const void *bytes, size_t length, 
 	struct shmb_client *client = fake_connect(fake, 5000);
 	int fd = fake->listener;
 	size_t before = count_fds();
-	unsigned n_ended = fake->n_ended;
+	unsigned n_ended = fake_ended(fake);
 
 	fake_bytes(fake_peer(fake), bytes, length, &fd, 1);
 	assert_code(shmb_client_ping(client), expected);
 	assert_code(shmb_client_ping(client), expected == 0 ? 0 : SHMB_EDISCONNECTED);
 	assert_int_equal(count_fds(), before);
 	/* What the client's handles hold is theirs until they are gone. */
-	assert_int_equal(fake->n_ended, n_ended);
+	assert_int_equal(fake_ended(fake), n_ended);
 	shmb_client_free(client);
 	fake_wait_ended(fake, n_ended + 1);
 }

@@ -290,7 +290,7 @@ static void the_connection_ends_with_the_last_handle(void **state)
 	shmb_client_free(client);
 	assert_code(shmb_region_write_u8(region, 5, 5), 0); /* it keeps the connection */
 	assert_code(shmb_region_resize(region, 100), 0);
-	assert_int_equal(fake->n_ended, 0);
+	assert_int_equal(fake_ended(fake), 0);
 	assert_null(shmb_region_free(region));
 	fake_wait_ended(fake, 1);
 	assert_int_equal(fake_count(fake, WIRE_REGION_CLOSE), 1);

@@ -156,7 +156,7 @@ static void freeing_in_a_child_leaves_the_parents_session(void **state)
 	assert_int_equal(fake_in_child(free_all, all), 0);
 	assert_code(shmb_client_ping(all->client), 0);
 	assert_int_equal(fake_count(all->fake, WIRE_REGION_CLOSE), 0);
-	assert_int_equal(all->fake->n_ended, 0);
+	assert_int_equal(fake_ended(all->fake), 0);
 	assert_code(shmb_region_write_u8(all->region, 0, 1), 0);
 }
 
