@@ -353,7 +353,8 @@ CASE(every_call_at_every_step, .timeout_s = 100)
 			step++;
 		print_message("%-34s %u steps\n", scenarios[i].name, steps);
 		CHECK(steps >= scenarios[i].least);
-		CHECK_INT(step, steps + 1);
+		/* More, if the last time somebody was about to wait who slept before. */
+		CHECK(step > steps);
 	}
 	shmb_semaphore_free(others.owned);
 	shmb_semaphore_free(others.counting);
