@@ -122,7 +122,7 @@ static int sem_run(struct cli *cli, const void *parsed, int argc, char **argv)
 	if (values->holders && argc == 0)
 		return cli_usage(cli, "--holders needs the name of a semaphore");
 	if (values->holders)
-		return holders_print(cli, argv[0]);
+		return holders_print(cli, argv[0], true);
 	status = cli_connect(cli);
 	if (status != CLI_OK)
 		return status;

@@ -141,7 +141,7 @@ static const char *hint_for_coordination(const struct cli *cli, int code)
 
 static const char *hint_for(const struct cli *cli, int code)
 {
-	bool create = cli->command == &command_create;
+	bool create = cli->command == &command_create, rm = cli->command == &command_rm;
 	const char *hint = NULL;
 
 	if (is_about_semaphores(cli) || cli->command == &command_lock ||
@@ -151,9 +151,13 @@ static const char *hint_for(const struct cli *cli, int code)
 		return hint;
 	switch (code) {
 	case SHMB_ENOENT:
-		return "`shmbctl ls` lists the regions you may know of";
+		return rm ? "`shmbctl ls`, `shmbctl locks` and `shmbctl sem` list what you may "
+			    "know "
+			    "of"
+			  : "`shmbctl ls` lists the regions you may know of";
 	case SHMB_EKIND:
-		return "it is no region; `shmbctl locks` and `shmbctl sem` tell about the others";
+		return "it is no region: `shmbctl locks` and `shmbctl sem` tell about it, and its "
+		       "mode and owner are for good";
 	case SHMB_ESLOTS:
 		return "as many use it already as it was made for";
 	case SHMB_EOWNERDEAD:
@@ -163,11 +167,12 @@ static const char *hint_for(const struct cli *cli, int code)
 		return "somebody unlocked it without putting things right; `shmbctl lock --reset` "
 		       "gives it another chance";
 	case SHMB_EEXIST:
-		return create ? "--or-open takes the region that is there; `shmbctl rm` removes it"
+		return create ? "--or-open takes it if it is a region; `shmbctl rm` removes it"
 			      : NULL;
 	case SHMB_EACCES:
 		return create ? "names below ~UID belong to that user; --backing is the broker's "
 				"decision, see shmbroker.conf(5)"
+		       : rm   ? "only its owner or root may remove it"
 			      : "the owner or root may change this with `shmbctl chmod` or "
 				"`chown`; "
 				"`shmbctl stat` tells the mode";

@@ -121,7 +121,17 @@ static int each_holder(const struct shmb_holder *holder, void *userdata)
 	return walk->table.no_memory ? SHMB_ENOMEM : 0;
 }
 
-int holders_print(struct cli *cli, const char *name)
+/* The broker tells of any kind; who asks for one does not want to hear of another. */
+static int check_kind(struct cli *cli, const char *name, bool semaphore)
+{
+	struct shmb_semaphore_info sem = { .struct_size = sizeof(sem) };
+	struct shmb_lock_info lock = { .struct_size = sizeof(lock) };
+
+	return semaphore ? shmb_semaphore_stat(cli->client, name, &sem)
+			 : shmb_lock_stat(cli->client, name, &lock);
+}
+
+int holders_print(struct cli *cli, const char *name, bool semaphore)
 {
 	struct holders_walk walk = { .cli = cli };
 	int result, status = cli_connect(cli);
@@ -129,7 +139,9 @@ int holders_print(struct cli *cli, const char *name)
 	if (status != CLI_OK)
 		return status;
 	table_init(&walk.table, columns, sizeof(columns) / sizeof(columns[0]));
-	result = shmb_client_holders(cli->client, name, each_holder, &walk);
+	result = check_kind(cli, name, semaphore);
+	if (result == 0)
+		result = shmb_client_holders(cli->client, name, each_holder, &walk);
 	if (result == 0)
 		result = table_print(&walk.table, stdout);
 	table_deinit(&walk.table);

@@ -24,8 +24,12 @@ void holder_cells(struct table *table, const struct shmb_process *process);
 /* holder_json() - holder_pid, holder_uid and holder_command */
 void holder_json(struct json *json, const struct shmb_process *process);
 
-/* holders_print() - all who hold something of @name or wait for it, on standard output. Return:
- * CLI_OK, or an exit status, told. */
-int holders_print(struct cli *cli, const char *name);
+/*
+ * holders_print() - all who hold something of @name or wait for it, on standard output
+ * @semaphore: it must be one; else it must be a lock, or a region with its lock
+ *
+ * Return: CLI_OK, or an exit status, told.
+ */
+int holders_print(struct cli *cli, const char *name, bool semaphore);
 
 #endif

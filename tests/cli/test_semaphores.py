@@ -210,6 +210,12 @@ class Take(CoordinationCase):
 		self.finish(process)
 		self.assertEqual(self.ok("sem", "-H", "n"), "")
 		self.fails(3, "nothing of that name", "sem", "--holders", "none")
+		self.ok("create", "region", "4K")
+		self.ok("lock", "--create", "lock")
+		for list, name in (("sem", "region"), ("sem", "lock"), ("locks", "n")):
+			self.fails(1, "another kind", list, "--holders", name)
+		self.ok("locks", "--holders", "region")
+		self.fails(3, "`shmbctl sem` list", "rm", "none")
 
 
 class Listing(CoordinationCase):
