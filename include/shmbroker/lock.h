@@ -24,10 +24,11 @@ extern "C" {
  * it held, and others go on within about a millisecond. A holder that is stopped is alive: nobody
  * breaks its lock.
  *
- * Owner death. If an exclusive holder dies, or closes the handle, the data may be half-written. The
- * next exclusive locker then gets SHMB_EOWNERDEAD *with the lock held*: it puts the data right,
- * calls shmb_region_mark_consistent() and unlocks. Shared lockers get SHMB_EOWNERDEAD and no lock
- * until that has happened. A holder with SHMB_WRITE that unlocks without it leaves the lock not
+ * Owner death. If an exclusive holder dies, or closes the handle, the data may be half-written
+ * (whatever its access was: nobody else can know what it was in the middle of). The next exclusive
+ * locker then gets SHMB_EOWNERDEAD *with the lock held*: it puts the data right, calls
+ * shmb_region_mark_consistent() and unlocks. Shared lockers get SHMB_EOWNERDEAD and no lock until
+ * that has happened. A holder with SHMB_WRITE that unlocks without it leaves the lock not
  * recoverable, and all lockers get SHMB_ENOTRECOVERABLE until shmb_region_reset_lock().
  *
  * Fairness. A lock that is free goes to who comes first. Who has waited for as long as it may spin
@@ -113,7 +114,8 @@ int shmb_region_reset_lock(struct shmb_region *region);
  *
  * Return: 0, or
  *   SHMB_EBOUNDS          the range is not within the region
- *   SHMB_EBUSY            being written at every try, for some milliseconds; @buffer means nothing
+ *   SHMB_EBUSY            held exclusively by a writer at every try, for some milliseconds; @buffer
+ *                         means nothing. Try again after the next publish, or later.
  *   SHMB_EOWNERDEAD       its writer died, and nobody has put the data right yet
  *   SHMB_ENOTRECOVERABLE  its writer died, and the next one gave the lock back without doing so
  */
