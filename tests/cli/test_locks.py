@@ -93,7 +93,7 @@ class Lock(CoordinationCase):
 			self.assertEqual(path.read_text(), "40\n")
 
 	def test_signals_are_passed_on(self):
-		script = 'trap "exit 5" TERM HUP INT QUIT USR1 USR2; echo "held $$ - -"; while :; do read line; done'
+		script = 'trap "exit 5" TERM HUP INT QUIT USR1 USR2; echo "held $$ - -"; while :; do :; done'
 		for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
 			process = self.spawn("lock", "n", "--", "sh", "-c", script, stdin=subprocess.PIPE)
 			self.await_held(process)

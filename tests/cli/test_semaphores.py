@@ -185,7 +185,7 @@ class Take(CoordinationCase):
 		self.finish(holders[1])
 
 	def test_signals_are_passed_on(self):
-		script = 'trap "exit 5" TERM; echo "held $$ $SHMB_PERMIT -"; while :; do read line; done'
+		script = 'trap "exit 5" TERM; echo "held $$ $SHMB_PERMIT -"; while :; do :; done'
 		process = self.spawn("sem", "take", "n", "--", "sh", "-c", script, stdin=subprocess.PIPE)
 		self.await_held(process)
 		process.send_signal(signal.SIGTERM)
