@@ -268,23 +268,38 @@ int call_run(struct shmb_client *client, struct call *call, const void *params)
 	return result;
 }
 
+int call_answer(struct shmb_client *client, struct error_slot *slot, struct call *call,
+		const void *params)
+{
+	enum wire_method_id method;
+	int result;
+
+	if (!call)
+		return error_note(slot, SHMB_ENOMEM, NULL);
+	method = call->method;
+	result = call_run(client, call, params);
+	if (result < 0)
+		return error_note(slot, result, wire_methods[method].name);
+	if (call->error.code == 0)
+		return 0;
+	result = error_set(slot, &call->error);
+	call_free(call);
+	return result;
+}
+
 int call_ask(struct shmb_client *client, struct error_slot *slot, enum wire_method_id method,
 	     const void *params, int (*take)(struct call *call, const void *result), void *context)
 {
 	struct call *call = call_new(method);
 	int result;
 
-	if (!call)
-		return error_note(slot, SHMB_ENOMEM, NULL);
-	call->take = take;
-	call->context = context;
-	result = call_run(client, call, params);
-	if (result < 0)
-		return error_note(slot, result, wire_methods[method].name);
-	result = call->error.code;
-	if (result < 0)
-		error_set(slot, &call->error);
-	call_free(call);
+	if (call) {
+		call->take = take;
+		call->context = context;
+	}
+	result = call_answer(client, slot, call, params);
+	if (result == 0)
+		call_free(call);
 	return result;
 }
 

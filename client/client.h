@@ -278,6 +278,16 @@ int call_start(struct shmb_client *client, struct call *call, const void *params
 int call_run(struct shmb_client *client, struct call *call, const void *params);
 
 /*
+ * call_answer() - call_run(), with why it failed kept in @slot
+ * @call: NULL: there was no memory for it, which is kept, too
+ *
+ * Return: 0: answered well, the result is the caller's to take before call_free(); or an error: the
+ * call is not the caller's any more.
+ */
+int call_answer(struct shmb_client *client, struct error_slot *slot, struct call *call,
+		const void *params);
+
+/*
  * call_ask() - all of it, for requests whose result is not needed or is taken by @take
  * @slot: where the particulars of a failure are kept
  */

@@ -90,21 +90,14 @@ static int ask(struct locker *locker, struct shmb_client *client, uint32_t handl
 	struct wire_region_handle params = { .handle = handle };
 	struct call *call = call_new(WIRE_REGION_LOCK);
 	const struct wire_region_lock_result *given;
-	int result;
+	int result = call_answer(client, error, call, &params);
 
-	if (!call)
-		return error_note(error, SHMB_ENOMEM, NULL);
-	result = call_run(client, call, &params);
 	if (result < 0)
-		return error_note(error, result, wire_methods[WIRE_REGION_LOCK].name);
+		return result;
 	given = &call->result.region_lock;
-	if (call->error.code < 0) {
-		result = error_set(error, &call->error);
-	} else {
-		result = locker_map(locker, client, call->fds[0], given->slot, given->slots);
-		if (result < 0)
-			error_note(error, result, "map");
-	}
+	result = locker_map(locker, client, call->fds[0], given->slot, given->slots);
+	if (result < 0)
+		error_note(error, result, "map");
 	call_free(call);
 	return result;
 }

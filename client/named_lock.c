@@ -76,17 +76,11 @@ static int run(struct shmb_client *client, enum wire_method_id method, const cha
 	       const void *params, struct shmb_lock **ret_lock)
 {
 	struct call *call = call_new_attach(method, name);
-	int result;
+	int result = call_answer(client, &client->error, call, params);
 
-	if (!call)
-		return error_note(&client->error, SHMB_ENOMEM, NULL);
-	result = call_run(client, call, params);
 	if (result < 0)
-		return error_note(&client->error, result, wire_methods[method].name);
-	if (call->error.code < 0)
-		result = error_set(&client->error, &call->error);
-	else
-		result = attach(client, call, ret_lock);
+		return result;
+	result = attach(client, call, ret_lock);
 	call_free(call);
 	return result;
 }

@@ -324,16 +324,12 @@ static int attach_lock(struct shmb_region *region, int created)
 static int run(struct shmb_client *client, struct request *request, struct shmb_region **ret_region)
 {
 	struct call *call = request->call;
-	enum wire_method_id method = call->method;
 	struct shmb_region *region = NULL;
-	int result = call_run(client, call, &request->params);
+	int result = call_answer(client, &client->error, call, &request->params);
 
 	if (result < 0)
-		return error_note(&client->error, result, wire_methods[method].name);
-	if (call->error.code < 0)
-		result = error_set(&client->error, &call->error);
-	else
-		result = region_attach(client, call, &region);
+		return result;
+	result = region_attach(client, call, &region);
 	if (region && call->attach->access & SHMB_LOCK)
 		result = attach_lock(region, result);
 	call_free(call);

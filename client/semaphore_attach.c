@@ -106,20 +106,13 @@ static int ask_arena(struct shmb_client *client, struct arena *arena)
 {
 	struct wire_arena_params params = { .arena = arena->id };
 	struct call *call = call_new(WIRE_SEMAPHORE_ARENA);
-	int result;
+	int result = call_answer(client, &client->error, call, &params);
 
-	if (!call)
-		return error_note(&client->error, SHMB_ENOMEM, NULL);
-	result = call_run(client, call, &params);
 	if (result < 0)
-		return error_note(&client->error, result, "semaphore.arena");
-	if (call->error.code < 0) {
-		result = error_set(&client->error, &call->error);
-	} else {
-		result = map_arena(arena, call->fds[0], call->result.arena.bytes);
-		if (result < 0)
-			error_note(&client->error, result, "map");
-	}
+		return result;
+	result = map_arena(arena, call->fds[0], call->result.arena.bytes);
+	if (result < 0)
+		error_note(&client->error, result, "map");
 	call_free(call);
 	return result;
 }
@@ -312,17 +305,11 @@ static int run(struct shmb_client *client, enum wire_method_id method, const cha
 	       const void *params, uint32_t kind, struct shmb_semaphore **ret_semaphore)
 {
 	struct call *call = call_new_attach(method, name);
-	int result;
+	int result = call_answer(client, &client->error, call, params);
 
-	if (!call)
-		return error_note(&client->error, SHMB_ENOMEM, NULL);
-	result = call_run(client, call, params);
 	if (result < 0)
-		return error_note(&client->error, result, wire_methods[method].name);
-	if (call->error.code < 0)
-		result = error_set(&client->error, &call->error);
-	else
-		result = attach(client, call, kind, ret_semaphore);
+		return result;
+	result = attach(client, call, kind, ret_semaphore);
 	call_free(call);
 	return result;
 }
