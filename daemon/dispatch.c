@@ -120,7 +120,7 @@ int serve_hello(struct request *request)
 	const struct wire_hello_params *params = request->params;
 	struct broker *broker = request->broker;
 	const struct wire_hello_result result = {
-		.version = WIRE_VERSION,
+		.version = params->version_max < WIRE_VERSION ? params->version_max : WIRE_VERSION,
 		.broker = wire_string("shmbroker " SHMB_VERSION),
 		.session = { (const char *)request->session->token, SESSION_TOKEN_BYTES },
 		.features = WIRE_FEATURE_PUBLISH | WIRE_FEATURE_LOCKS,
@@ -129,7 +129,7 @@ int serve_hello(struct request *request)
 		.max_requests = REQUESTS_MAX,
 	};
 
-	if (params->version_min > WIRE_VERSION || params->version_max < WIRE_VERSION)
+	if (params->version_min > WIRE_VERSION || params->version_max < WIRE_VERSION_MIN)
 		return answer_fail_limit(&request->failure, SHMB_EVERSION, "version", WIRE_VERSION);
 	request->peer->said_hello = true;
 	session_name(request->session, params->client.data, params->client.length);

@@ -45,6 +45,7 @@
 	X(EVERSION, -10008, "version", "no common protocol version")                           \
 	X(ESLOTS, -10009, "no-slots", "every slot is taken")                                   \
 	X(EKIND, -10010, "wrong-kind", "the name belongs to another kind of object")           \
+	X(ESESSION, -10011, "no-session", "the broker does not know this session")             \
 	X(EUNKNOWN, -10099, "unknown", "unknown error")
 
 enum shmb_error_code {

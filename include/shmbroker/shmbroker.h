@@ -162,13 +162,31 @@ struct shmb_client_options {
 			     battery-bound or single-processor machines; -1: measured default */
 	const char *name; /* shown by the broker's logs and `shmbctl stats`; NULL: the program's
 			     name. Borrowed. */
+	int away_ms; /* how long a broker that went away is waited for, milliseconds; 0: give up
+			at once; -1: never (default). See "When the broker goes away". */
 };
 
 /** Initializer with the defaults: struct shmb_client_options o = SHMB_CLIENT_OPTIONS_INIT; */
-#define SHMB_CLIENT_OPTIONS_INIT                                   \
-	{                                                          \
-		sizeof(struct shmb_client_options), 5000, -1, NULL \
+#define SHMB_CLIENT_OPTIONS_INIT                                       \
+	{                                                              \
+		sizeof(struct shmb_client_options), 5000, -1, NULL, -1 \
 	}
+
+/*
+ * When the broker goes away
+ *
+ * A broker may crash, be killed, or be restarted by an upgrade. Nothing that a client holds ends
+ * with it: mappings, locks, permits and waits go on in shared memory, and the library connects
+ * again by itself (inside the calls that need the broker, and inside shmb_client_process(); there
+ * is no thread of its own), goes on with the same session, arms watches again and repeats what was
+ * not answered. The broker does nothing twice. A call that needs the broker meanwhile waits, for at
+ * most the client's timeout, and is otherwise not disturbed; what it asked for may still be done
+ * later.
+ *
+ * SHMB_EDISCONNECTED then means that there is no way back: the broker has forgotten the session (it
+ * was stopped for good and its state discarded), it dropped this client for breaking the protocol,
+ * or @away_ms have passed. What is mapped stays usable even so.
+ */
 
 /**
  * shmb_client_connect() - connect to a broker

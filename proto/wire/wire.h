@@ -20,13 +20,20 @@
 
 #include "wire/schema.def"
 
+/* A build may claim a later version, to test what old and new make of each other. */
+#ifndef SHMB_WIRE_VERSION
+#define SHMB_WIRE_VERSION 1
+#endif
+
 enum {
-	WIRE_VERSION = 1,         /* the protocol version described by schema.def */
-	WIRE_PACKET_MAX = 32768,  /* bytes of one message */
-	WIRE_FDS_MAX = 4,         /* descriptors with one message */
-	WIRE_DEPTH_MAX = 8,       /* nesting of MessagePack containers */
-	WIRE_FEATURE_PUBLISH = 1, /* hello_result.features */
-	WIRE_FEATURE_LOCKS = 2,   /* locks and semaphores */
+	WIRE_VERSION = SHMB_WIRE_VERSION, /* the protocol version described by schema.def */
+	WIRE_VERSION_MIN = 1,             /* the oldest that is still spoken */
+	WIRE_PACKET_MAX = 32768,          /* bytes of one message */
+	WIRE_FDS_MAX = 4,                 /* descriptors with one message */
+	WIRE_DEPTH_MAX = 8,               /* nesting of MessagePack containers */
+	WIRE_FEATURE_PUBLISH = 1,         /* hello_result.features */
+	WIRE_FEATURE_LOCKS = 2,           /* locks and semaphores */
+	WIRE_FEATURE_RESUME = 4, /* hello takes the token of a session that lost its connection */
 };
 
 /* A string or byte string; not NUL-terminated. */
