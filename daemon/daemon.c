@@ -30,7 +30,7 @@ enum {
 struct process {
 	struct broker *broker;
 	uv_signal_t terminate, interrupt, hangup;
-	uv_timer_t status;
+	uv_timer_t status, watchdog;
 	uv_timer_t patience;
 	uv_poll_t eof;
 	bool watches_eof;
@@ -59,6 +59,7 @@ static void stop(struct process *process)
 	uv_close((uv_handle_t *)&process->interrupt, NULL);
 	uv_close((uv_handle_t *)&process->hangup, NULL);
 	uv_close((uv_handle_t *)&process->status, NULL);
+	uv_close((uv_handle_t *)&process->watchdog, NULL);
 	uv_unref((uv_handle_t *)&process->patience);
 	uv_timer_start(&process->patience, on_out_of_patience, STOP_PATIENCE_MS, 0);
 	if (process->watches_eof)
@@ -111,6 +112,7 @@ static int watch_process(struct process *process, uv_loop_t *loop)
 	uv_signal_init(loop, &process->hangup);
 	uv_timer_init(loop, &process->status);
 	uv_timer_init(loop, &process->patience);
+	notify_watchdog_start(loop, &process->watchdog);
 	process->patience.data = process;
 	process->terminate.data = process->interrupt.data = process->hangup.data = process;
 	process->status.data = process->eof.data = process;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sd_notify(3).
+ * sd_notify(3): readiness, figures, the watchdog. Must not know what is done about them.
  */
 #include "notify.h"
 
@@ -44,4 +44,24 @@ void notify_reloading(void)
 void notify_stopping(void)
 {
 	sd_notify(0, "STOPPING=1");
+}
+
+static void on_watchdog(uv_timer_t *timer)
+{
+	sd_notify(0, "WATCHDOG=1");
+}
+
+/* In whole milliseconds and at least one: who asks for less is told too rarely, and stops us. */
+void notify_watchdog_start(uv_loop_t *loop, uv_timer_t *timer)
+{
+	uint64_t bound_us;
+	uint64_t period_ms;
+
+	uv_timer_init(loop, timer);
+	if (sd_watchdog_enabled(0, &bound_us) <= 0)
+		return;
+	period_ms = bound_us / 3000;
+	if (period_ms == 0)
+		period_ms = 1;
+	uv_timer_start(timer, on_watchdog, period_ms, period_ms);
 }
