@@ -27,13 +27,21 @@
 #include "harness.h"
 #include "internal.h"
 
-enum { FIRST_LISTENER = 3, EOF_PIPE = 4, EXIT_WAIT_MS = 20000 };
+enum { FIRST_PASSED = 3, EXIT_WAIT_MS = 20000 };
 
 const char *broker_path(const struct broker *broker, const char *name)
 {
 	static char path[160];
 
 	snprintf(path, sizeof(path), "%s/%s", broker->directory, name);
+	return path;
+}
+
+const char *runtime_path(const struct broker *broker, const char *name)
+{
+	static char path[160];
+
+	snprintf(path, sizeof(path), "%s/%s", broker->runtime, name);
 	return path;
 }
 
@@ -57,20 +65,47 @@ static void map_faults(struct broker *broker)
 	broker->faults = page;
 }
 
+/* What the daemon keeps its files in: the directory, or a file system of its own below it. */
+static void make_runtime(struct broker *broker)
+{
+	const char *mount_options = broker->options->runtime_mount;
+
+	snprintf(broker->runtime, sizeof(broker->runtime), "%s%s", broker->directory,
+		 mount_options ? "/run" : "");
+	if (!mount_options)
+		return;
+	SYS(mkdir(broker->runtime, 0755));
+	SYS(unshare(CLONE_NEWNS));
+	SYS(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	SYS(mount("tmpfs", broker->runtime, "tmpfs", MS_NOSUID | MS_NODEV, mount_options));
+}
+
+static void open_store(struct broker *broker)
+{
+	char path[160];
+
+	snprintf(path, sizeof(path), "%s", broker_path(broker, "notify"));
+	broker->store =
+		store_open(path, broker_path(broker, "notified"), broker->options->fd_store);
+}
+
 void broker_prepare(struct broker *broker, const struct broker_options *options)
 {
 	memset(broker, 0, sizeof(*broker));
 	broker->options = options;
-	broker->pidfd = broker->eof = -1;
+	broker->pidfd = broker->eof = broker->listener = -1;
 	snprintf(broker->directory, sizeof(broker->directory), "/tmp/shmb-test.XXXXXX");
 	if (!mkdtemp(broker->directory))
 		FAIL("%s: %s", broker->directory, strerror(errno));
 	SYS(chmod(broker->directory, 0755));
 	snprintf(broker->socket, sizeof(broker->socket), "%s/socket", broker->directory);
 	snprintf(broker->log, sizeof(broker->log), "%s/log", broker->directory);
+	make_runtime(broker);
 	write_file(broker_path(broker, "config"), options->config ? options->config : "");
 	if (options->faults)
 		map_faults(broker);
+	if (options->fd_store)
+		open_store(broker);
 }
 
 static int make_listener(const struct broker *broker)
@@ -94,7 +129,26 @@ static void child_die(const char *what)
 	_exit(127);
 }
 
-static void child_environment(const struct broker *broker, bool activated)
+/* What a daemon is started with, beside its arguments. */
+struct passed {
+	int *fds; /* the listener, then what is in the store; n + 1 places, for the pipe */
+	unsigned n;
+	int pipe_end;
+	char *names; /* of the descriptors, with colons between */
+};
+
+static void child_passes(const struct passed *passed)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%d", (int)getpid());
+	setenv("LISTEN_PID", text, 1);
+	snprintf(text, sizeof(text), "%u", passed->n);
+	setenv("LISTEN_FDS", text, 1);
+	setenv("LISTEN_FDNAMES", passed->names, 1);
+}
+
+static void child_environment(const struct broker *broker, const struct passed *passed)
 {
 	const char *sanitizer = getenv("ASAN_OPTIONS");
 	char text[256];
@@ -103,10 +157,13 @@ static void child_environment(const struct broker *broker, bool activated)
 	unsetenv("NOTIFY_SOCKET");
 	unsetenv("LISTEN_FDNAMES");
 	unsetenv("SHMB_ADDRESS");
-	if (activated) {
-		snprintf(text, sizeof(text), "%d", (int)getpid());
-		setenv("LISTEN_PID", text, 1);
-		setenv("LISTEN_FDS", "1", 1);
+	unsetenv("FDSTORE");
+	if (passed->n > 0)
+		child_passes(passed);
+	if (broker->store) {
+		snprintf(text, sizeof(text), "%u", broker->options->fd_store);
+		setenv("FDSTORE", text, 1);
+		setenv("NOTIFY_SOCKET", broker_path(broker, "notify"), 1);
 	}
 	if (broker->options->notify_socket)
 		setenv("NOTIFY_SOCKET", broker_path(broker, broker->options->notify_socket), 1);
@@ -147,26 +204,39 @@ static void child_confine(const struct broker_options *options)
 		child_die("mount");
 }
 
-/* Descriptors 0-2 as a daemon has them, 3 the listener, 4 the pipe, and nothing else. */
-static void child_descriptors(const struct broker *broker, int listener, int pipe_end)
+/*
+ * Descriptors 0-2 as a daemon has them, those that are passed from 3 on, the pipe after them, and
+ * nothing else. They are first moved out of each other's way.
+ */
+static void child_descriptors(const struct broker *broker, struct passed *passed)
 {
 	int null = open("/dev/null", O_RDWR);
 	int log = open(broker->log, O_WRONLY | O_CREAT | O_APPEND, 0644);
-	int first = fcntl(listener >= 0 ? listener : null, F_DUPFD, 10);
-	int second = fcntl(pipe_end >= 0 ? pipe_end : null, F_DUPFD, 10);
+	int end = FIRST_PASSED + (int)passed->n + 1, i;
 
-	if (null < 0 || log < 0 || first < 0 || second < 0)
+	if (null < 0 || log < 0)
 		child_die("descriptors");
-	if (dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0 ||
-	    dup2(first, FIRST_LISTENER) < 0 || dup2(second, EOF_PIPE) < 0)
+	passed->fds[passed->n] = passed->pipe_end >= 0 ? passed->pipe_end : null;
+	for (i = FIRST_PASSED; i < end; i++) {
+		passed->fds[i - FIRST_PASSED] =
+			fcntl(passed->fds[i - FIRST_PASSED], F_DUPFD, end + 2);
+		if (passed->fds[i - FIRST_PASSED] < 0)
+			child_die("fcntl");
+	}
+	if (dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0)
 		child_die("dup2");
-	close_range(listener >= 0 ? EOF_PIPE + 1 : FIRST_LISTENER, ~0U, 0);
+	for (i = FIRST_PASSED; i < end; i++)
+		if (dup2(passed->fds[i - FIRST_PASSED], i) < 0)
+			child_die("dup2");
+	close_range((unsigned)(passed->pipe_end >= 0 ? end : end - 1), ~0U, 0);
 }
 
-static const char *daemon_program(void)
+static const char *daemon_program(const struct broker *broker)
 {
 	const char *program = getenv("SHMBROKERD");
 
+	if (broker->program)
+		return broker->program;
 	return program ? program : SHMB_TEST_DAEMON;
 }
 
@@ -175,7 +245,7 @@ static void child_exec(const struct broker *broker, const char *const arguments[
 	char *vector[32];
 	size_t n = 0;
 
-	vector[n++] = strdup(daemon_program());
+	vector[n++] = strdup(daemon_program(broker));
 	while (*arguments && n < 31)
 		vector[n++] = strdup(*arguments++);
 	vector[n] = NULL;
@@ -201,19 +271,46 @@ bool can_make_pid_namespace(void)
 	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
 }
 
-static pid_t launch(struct broker *broker, const char *const arguments[], int listener,
-		    int pipe_end)
+/* The listener, and what the store holds, in the order in which systemd passes it. */
+static struct passed pass(const struct broker *broker, int pipe_end, unsigned n_stored)
 {
+	struct passed passed = { .pipe_end = pipe_end };
+	const char *name;
+	unsigned i;
+
+	passed.fds = calloc(n_stored + 2, sizeof(*passed.fds));
+	passed.names = calloc(n_stored + 2, 64);
+	CHECK(passed.fds && passed.names);
+	if (broker->listener >= 0) {
+		passed.fds[passed.n++] = broker->listener;
+		strcpy(passed.names, "listener");
+	}
+	for (i = 0; i < n_stored; i++) {
+		passed.fds[passed.n++] = store_get(broker->store, i, &name);
+		sprintf(passed.names + strlen(passed.names), "%s%s", *passed.names ? ":" : "",
+			name);
+	}
+	return passed;
+}
+
+static pid_t launch(struct broker *broker, const char *const arguments[], int pipe_end)
+{
+	unsigned n_stored = broker->store ? store_lock(broker->store) : 0;
+	struct passed passed = pass(broker, pipe_end, n_stored);
 	pid_t pid = SYS(fork_daemon(broker->options));
 
 	if (pid == 0) {
 		signal(SIGPIPE, SIG_DFL);
 		alarm(0);
-		child_environment(broker, listener >= 0);
+		child_environment(broker, &passed);
+		child_descriptors(broker, &passed);
 		child_confine(broker->options);
-		child_descriptors(broker, listener, pipe_end);
 		child_exec(broker, arguments);
 	}
+	if (broker->store)
+		store_unlock(broker->store);
+	free(passed.fds);
+	free(passed.names);
 	broker->pid = pid;
 	broker->pidfd = SYS(pidfd_open(pid, 0));
 	return pid;
@@ -221,53 +318,92 @@ static pid_t launch(struct broker *broker, const char *const arguments[], int li
 
 pid_t broker_spawn(struct broker *broker, const char *const arguments[])
 {
-	return launch(broker, arguments, -1, -1);
+	return launch(broker, arguments, -1);
 }
 
-/* The lock file goes away with the daemon, so the instance is noted while it is there. */
+/* The probe is one session for as long as the case lasts; one that is forgotten is a new one. */
+static void greet(struct broker *broker)
+{
+	int r = SHMB_ESESSION;
+
+	broker->probe = raw_connect(broker);
+	if (broker->has_token)
+		r = raw_resume(broker->probe, broker->token, 0);
+	if (r == SHMB_ESESSION)
+		raw_hello(broker->probe);
+	else
+		CHECK_OK(r);
+	memcpy(broker->token, broker->probe->token, sizeof(broker->token));
+	broker->has_token = true;
+}
+
+/* The lock file goes away with the daemon, so the instance is noted while it is there. How many
+ * descriptors a daemon has is what the first one had: its successors get no more. */
 static void start_probe(struct broker *broker)
 {
 	long pid;
 
-	broker->probe = raw_connect(broker);
-	raw_hello(broker->probe);
+	greet(broker);
 	CHECK(broker_lock_read(broker, &pid, broker->instance));
 	CHECK_INT(pid, broker->options->pid_namespace ? 1 : broker->pid);
-	broker->fds = fd_count(broker->pid);
+	if (broker->fds == 0)
+		broker->fds = fd_count(broker->pid);
+}
+
+/* Arguments of a daemon; those that are made up live as long as the struct. */
+struct arguments {
+	char directory[128], config[128], socket[128], eof[32];
+	const char *all[32];
+};
+
+static void make_arguments(const struct broker *broker, unsigned n_stored,
+			   struct arguments *arguments)
+{
+	const struct broker_options *options = broker->options;
+	size_t n = 0, i;
+
+	snprintf(arguments->directory, sizeof(arguments->directory), "--runtime-directory=%s",
+		 broker->runtime);
+	snprintf(arguments->config, sizeof(arguments->config), "--config=%s/config",
+		 broker->directory);
+	snprintf(arguments->socket, sizeof(arguments->socket), "--socket=%s", broker->socket);
+	snprintf(arguments->eof, sizeof(arguments->eof), "--exit-on-eof=%u",
+		 FIRST_PASSED + 1 + n_stored);
+	arguments->all[n++] = options->system ? "--system" : "--private";
+	arguments->all[n++] = arguments->directory;
+	arguments->all[n++] = arguments->config;
+	arguments->all[n++] = options->own_socket ? arguments->socket : arguments->eof;
+	for (i = 0; i < 8 && options->arguments[i]; i++)
+		arguments->all[n++] = options->arguments[i];
+	arguments->all[n] = NULL;
+}
+
+static void start(struct broker *broker)
+{
+	const struct broker_options *options = broker->options;
+	struct arguments arguments;
+	int ends[2];
+
+	make_arguments(broker, broker->store ? store_count(broker->store) : 0, &arguments);
+	SYS(pipe2(ends, O_CLOEXEC));
+	launch(broker, arguments.all, options->own_socket ? -1 : ends[0]);
+	close(ends[0]);
+	broker->eof = ends[1];
+	if (!options->no_probe && !options->own_socket)
+		start_probe(broker);
 }
 
 void broker_start(struct broker *broker)
 {
-	const struct broker_options *options = broker->options;
-	char directory[128], config[128], socket_argument[128];
-	const char *arguments[32];
-	size_t n = 0, i;
-	int listener = -1, ends[2];
+	if (!broker->options->own_socket)
+		broker->listener = make_listener(broker);
+	start(broker);
+}
 
-	snprintf(directory, sizeof(directory), "--runtime-directory=%s", broker->directory);
-	snprintf(config, sizeof(config), "--config=%s/config", broker->directory);
-	snprintf(socket_argument, sizeof(socket_argument), "--socket=%s", broker->socket);
-	arguments[n++] = options->system ? "--system" : "--private";
-	arguments[n++] = directory;
-	arguments[n++] = config;
-	if (options->own_socket)
-		arguments[n++] = socket_argument;
-	else
-		arguments[n++] = "--exit-on-eof=4";
-	for (i = 0; i < 8 && options->arguments[i]; i++)
-		arguments[n++] = options->arguments[i];
-	arguments[n] = NULL;
-
-	SYS(pipe2(ends, O_CLOEXEC));
-	if (!options->own_socket)
-		listener = make_listener(broker);
-	launch(broker, arguments, listener, ends[0]);
-	close(ends[0]);
-	if (listener >= 0)
-		close(listener);
-	broker->eof = ends[1];
-	if (!options->no_probe && !options->own_socket)
-		start_probe(broker);
+void broker_restart(struct broker *broker)
+{
+	CHECK_INT(broker->pid, 0);
+	start(broker);
 }
 
 int wait_for_exit(pid_t pid, int pidfd)
@@ -283,7 +419,8 @@ int wait_for_exit(pid_t pid, int pidfd)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 
-int broker_wait(struct broker *broker)
+/* The end of the process; what a successor needs is kept. */
+static int await_end(struct broker *broker)
 {
 	int status = wait_for_exit(broker->pid, broker->pidfd);
 
@@ -297,6 +434,18 @@ int broker_wait(struct broker *broker)
 		close(broker->eof);
 	broker->pidfd = broker->eof = -1;
 	broker->pid = 0;
+	if (broker->store)
+		store_settle(broker->store);
+	return status;
+}
+
+int broker_wait(struct broker *broker)
+{
+	int status = await_end(broker);
+
+	if (broker->listener >= 0)
+		close(broker->listener);
+	broker->listener = -1;
 	return status;
 }
 
@@ -310,6 +459,23 @@ void broker_kill(struct broker *broker)
 {
 	kill(broker->pid, SIGKILL);
 	broker_wait(broker);
+}
+
+void broker_crash(struct broker *broker)
+{
+	kill(broker->pid, SIGKILL);
+	CHECK_INT(await_end(broker), 1000 + SIGKILL);
+}
+
+int broker_await(struct broker *broker)
+{
+	return await_end(broker);
+}
+
+int broker_leave(struct broker *broker)
+{
+	kill(broker->pid, SIGTERM);
+	return await_end(broker);
 }
 
 static void remove_tree(const char *path)
@@ -334,6 +500,12 @@ void broker_remove(struct broker *broker)
 {
 	if (broker->pid)
 		broker_kill(broker);
+	if (broker->listener >= 0)
+		close(broker->listener);
+	broker->listener = -1;
+	broker->store = store_free(broker->store);
+	if (broker->options->runtime_mount)
+		umount2(broker->runtime, MNT_DETACH);
 	if (broker->faults)
 		munmap(broker->faults, sizeof(*broker->faults));
 	broker->faults = NULL;
@@ -425,18 +597,29 @@ static char *read_all(const char *path)
 	return text;
 }
 
-unsigned broker_log_count(const struct broker *broker, const char *text)
+static unsigned count_in(const char *path, const char *text)
 {
-	char *log = read_all(broker->log);
-	const char *at = log;
+	char *all = read_all(path);
+	const char *at = all;
 	unsigned n = 0;
 
 	while (at && (at = strstr(at, text))) {
 		at += strlen(text);
 		n++;
 	}
-	free(log);
+	free(all);
 	return n;
+}
+
+unsigned broker_log_count(const struct broker *broker, const char *text)
+{
+	return count_in(broker->log, text);
+}
+
+unsigned broker_notified_count(const struct broker *broker, const char *text)
+{
+	store_settle(broker->store);
+	return count_in(broker_path(broker, "notified"), text);
 }
 
 void broker_print_log(const struct broker *broker)
@@ -450,7 +633,7 @@ void broker_print_log(const struct broker *broker)
 
 bool broker_lock_read(const struct broker *broker, long *ret_pid, char ret_instance[64])
 {
-	char *text = read_all(broker_path(broker, "broker.lock"));
+	char *text = read_all(runtime_path(broker, "broker.lock"));
 	bool found = text && sscanf(text, "%ld %63s", ret_pid, ret_instance) == 2;
 
 	free(text);

@@ -102,10 +102,14 @@ static void on_alarm(int signal_number)
 
 static const char *reason_to_skip(const struct broker_options *options)
 {
-	if ((options->system || options->shm_mount || options->pid_namespace) && geteuid() != 0)
+	if ((options->system || options->shm_mount || options->runtime_mount ||
+	     options->pid_namespace) &&
+	    geteuid() != 0)
 		return "needs root: processes of several users, a mount, or a namespace";
 	if (options->shm_mount && !can_mount_shm())
 		return "may not mount a /dev/shm of its own here";
+	if (options->runtime_mount && !can_mount_shm())
+		return "may not mount a runtime directory here";
 	if (options->pid_namespace && !can_make_pid_namespace())
 		return "may not make a namespace here";
 #ifdef SHMB_TEST_NO_FAULTS

@@ -83,6 +83,9 @@ int harness_sys(const char *file, int line, const char *what, long result);
 /* ---- The daemon ---- */
 
 struct raw;
+struct fd_store;
+
+enum { WIRE_TOKEN_BYTES = 16 };
 
 struct broker_options {
 	bool system;     /* --system: serves every uid; needs root, the case is skipped elsewhere */
@@ -95,24 +98,32 @@ struct broker_options {
 	bool pid_namespace;    /* the daemon is the first of one, and sees no client; needs root */
 	rlim_t nofile;         /* RLIMIT_NOFILE of the daemon; 0: leave it */
 	const char *shm_mount; /* options of a tmpfs of its own on /dev/shm; needs root */
+	const char *runtime_mount; /* options of a tmpfs for what the daemon keeps; needs root */
 	const char *notify_socket; /* NOTIFY_SOCKET */
-	const char *config;        /* text of its configuration file */
-	const char *arguments[8];  /* more arguments, NULL-terminated */
-	unsigned timeout_s;        /* of the whole case; 0: 30, several times that if sanitized */
+	unsigned fd_store;  /* serve NOTIFY_SOCKET and keep that many descriptors; 0: do not */
+	const char *config; /* text of its configuration file */
+	const char *arguments[8]; /* more arguments, NULL-terminated */
+	unsigned timeout_s;       /* of the whole case; 0: 30, several times that if sanitized */
 };
 
 struct broker {
 	const struct broker_options *options;
 	char directory[64];
-	char socket[80]; /* what clients connect to */
-	char log[80];    /* its stderr */
-	pid_t pid;       /* 0: does not run */
+	char socket[80];     /* what clients connect to */
+	char runtime[80];    /* where it keeps its files: the directory, but for .runtime_mount */
+	char log[80];        /* its stderr */
+	const char *program; /* another build of the daemon, from the next start on; NULL: ours */
+	pid_t pid;           /* 0: does not run */
 	int pidfd;
-	int eof; /* closing it ends the daemon */
+	int eof;      /* closing it ends the daemon */
+	int listener; /* kept for the next daemon; -1: none */
+	struct fd_store *store;
 	struct fault_control *faults;
 	struct raw *probe;
+	bool has_token; /* of the probe's session */
+	uint8_t token[WIRE_TOKEN_BYTES];
 	char instance[64]; /* its objects in /dev/shm begin with shmb.INSTANCE. */
-	unsigned fds;      /* of the daemon, with no client but the probe */
+	unsigned fds;      /* of the first daemon, with no client but the probe */
 };
 
 /* broker_prepare() - a directory for a daemon that does not run yet */
@@ -130,8 +141,37 @@ int broker_wait(struct broker *broker);
 /* broker_stop() - SIGTERM and wait. Return: as broker_wait(). */
 int broker_stop(struct broker *broker);
 
-/* broker_kill() - SIGKILL and wait */
+/* broker_kill() - SIGKILL and wait: for good, nobody listens any more */
 void broker_kill(struct broker *broker);
+
+/* broker_crash() - SIGKILL and wait. Whoever connects from now on waits for the next daemon. */
+void broker_crash(struct broker *broker);
+
+/* broker_leave() - SIGTERM and wait, for a successor to go on. Return: as broker_wait(). */
+int broker_leave(struct broker *broker);
+
+/* broker_await() - wait for an end that the case brought about by itself, for a successor to go on.
+ * Return: as broker_wait(). */
+int broker_await(struct broker *broker);
+
+/* broker_restart() - another daemon in its place: same directory, socket and options, and what is
+ * in the store of descriptors; with a probe, returns when it serves */
+void broker_restart(struct broker *broker);
+
+/* ---- Its store of descriptors (.fd_store) ---- */
+
+/* store_count() - how many it holds, after all that was sent to it has come */
+unsigned store_count(struct fd_store *store);
+
+/* store_put() - as if the daemon had stored it: consumed. store_remove(): all of that name.
+ * store_clear(): all. store_take(): a duplicate of the first one of a name, -1: none. */
+void store_put(struct fd_store *store, const char *name, int fd);
+void store_remove(struct fd_store *store, const char *name);
+void store_clear(struct fd_store *store);
+int store_take(struct fd_store *store, const char *name);
+
+/* broker_notified_count() - how often a text occurs in what the daemon told its service manager */
+unsigned broker_notified_count(const struct broker *broker, const char *text);
 
 /* broker_remove() - end it if need be, remove its directory */
 void broker_remove(struct broker *broker);
@@ -163,6 +203,9 @@ int broker_fault_hits(const struct broker *broker, enum fault fault);
 
 /* broker_path() - a path in the broker's directory; a static buffer */
 const char *broker_path(const struct broker *broker, const char *name);
+
+/* runtime_path() - the same where the daemon keeps its files */
+const char *runtime_path(const struct broker *broker, const char *name);
 
 /* fd_count() - open descriptors of a process */
 unsigned fd_count(pid_t pid);
@@ -311,7 +354,9 @@ void keep_reachable(void *handle);
 
 struct raw {
 	int socket;
-	uint32_t msgid; /* of the last request */
+	uint32_t msgid;                  /* of the last request */
+	uint8_t token[WIRE_TOKEN_BYTES]; /* of the session, from the answer to hello */
+	bool resumed;                    /* the session is the one that was asked for */
 	struct wire_decoder decoder;
 	struct packet packet; /* the last one received; its descriptors are closed by the next */
 	struct wire_incoming message;
@@ -322,6 +367,19 @@ struct raw {
 /* raw_connect() - connected, no hello said; raw_hello() says it and takes the answer */
 struct raw *raw_connect(const struct broker *broker);
 void raw_hello(struct raw *raw);
+
+/*
+ * raw_resume() - hello for a session that has lost its connection; sets raw->resumed
+ * @token: of the session; may lie in @raw
+ * @again: how many of the next requests were sent before
+ *
+ * Return: 0, or the error's code; the connection may say hello again then.
+ */
+int raw_resume(struct raw *raw, const uint8_t token[WIRE_TOKEN_BYTES], uint32_t again);
+
+/* raw_repeat() - raw_call() with a message id of another time */
+int raw_repeat(struct raw *raw, uint32_t msgid, enum wire_method_id method, const void *params,
+	       void *ret_result);
 struct raw *raw_free(struct raw *raw);
 
 /* raw_send() - any bytes, with any descriptors. Return: 0 or a negative errno. */

@@ -116,12 +116,50 @@ int raw_call(struct raw *raw, enum wire_method_id method, const void *params, vo
 	return 0;
 }
 
+int raw_repeat(struct raw *raw, uint32_t msgid, enum wire_method_id method, const void *params,
+	       void *ret_result)
+{
+	uint32_t last = raw->msgid;
+	int r;
+
+	raw->msgid = msgid - 1;
+	r = raw_call(raw, method, params, ret_result);
+	if (last > raw->msgid)
+		raw->msgid = last;
+	return r;
+}
+
+static int say_hello(struct raw *raw, const struct wire_hello_params *params)
+{
+	struct wire_hello_result result;
+	int r = raw_call(raw, WIRE_HELLO, params, &result);
+
+	if (r)
+		return r;
+	memcpy(raw->token, result.session.data, sizeof(raw->token));
+	raw->resumed = result.resumed;
+	return 0;
+}
+
 void raw_hello(struct raw *raw)
 {
-	struct wire_hello_params params = { .version_min = WIRE_VERSION,
-					    .version_max = WIRE_VERSION };
+	const struct wire_hello_params params = { .version_min = WIRE_VERSION,
+						  .version_max = WIRE_VERSION };
 
-	CHECK_OK(raw_call(raw, WIRE_HELLO, &params, NULL));
+	CHECK_OK(say_hello(raw, &params));
+}
+
+int raw_resume(struct raw *raw, const uint8_t token[WIRE_TOKEN_BYTES], uint32_t again)
+{
+	const struct wire_hello_params params = {
+		.has = WIRE_HAS(hello_params, session) | WIRE_HAS(hello_params, again),
+		.version_min = WIRE_VERSION,
+		.version_max = WIRE_VERSION,
+		.session = { (const char *)token, WIRE_TOKEN_BYTES },
+		.again = again,
+	};
+
+	return say_hello(raw, &params);
 }
 
 int raw_goodbye(struct raw *raw)

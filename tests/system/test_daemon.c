@@ -90,6 +90,7 @@ CASE(a_second_daemon_is_refused_and_names_the_first, PRIVATE)
 	unlink(broker_path(&second, "config"));
 	rmdir(second.directory);
 	snprintf(second.directory, sizeof(second.directory), "%s", broker->directory);
+	snprintf(second.runtime, sizeof(second.runtime), "%s", broker->runtime);
 	snprintf(second.socket, sizeof(second.socket), "%s/socket2", broker->directory);
 	snprintf(second.log, sizeof(second.log), "%s/log2", broker->directory);
 	broker_start(&second);
