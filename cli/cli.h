@@ -162,7 +162,8 @@ __attribute__((format(printf, 4, 5))) int cli_fail_conflict(struct cli *cli, int
 							    const char *name, const char *format,
 							    ...);
 
-/* cli_warn() - something that is no failure; @code: the SHMB_E... that is meant */
+/* cli_warn() - something that is no failure; @code: the SHMB_E... that is meant; @name: of what, or
+ * NULL */
 __attribute__((format(printf, 4, 5))) void cli_warn(const struct cli *cli, int code,
 						    const char *name, const char *format, ...);
 

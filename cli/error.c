@@ -294,14 +294,16 @@ void cli_warn(const struct cli *cli, int code, const char *name, const char *for
 	vsnprintf(message, sizeof(message), format, arguments);
 	va_end(arguments);
 	if (!cli->json) {
-		fprintf(stderr, "shmbctl: %s: %s: %s\n", cli->command->name, name, message);
+		fprintf(stderr, "shmbctl: %s: %s%s%s\n", cli->command->name,
+			name != NULL ? name : "", name != NULL ? ": " : "", message);
 		return;
 	}
 	json = json_begin(stderr);
 	json_string(&json, "warning", shmb_error_name(code));
 	json_string(&json, "message", message);
 	json_string(&json, "command", cli->command->name);
-	json_string(&json, "name", name);
+	if (name != NULL)
+		json_string(&json, "name", name);
 	json_end(&json);
 }
 

@@ -81,47 +81,73 @@ int run_broker_find(struct cli *cli, struct run_broker *broker)
 
 /* ---- Starting it ---- */
 
-enum { LISTEN_FD = 3, LIFELINE_FD, EXEC_FD, FIRST_FREE_FD };
+/* Behind the standard ones come those of the store, then these. */
+enum { LISTENER, LIFELINE, EXEC, N_OTHERS };
+
+enum { FIRST_FD = 3 }; /* of those that socket activation passes */
+
+/* Where the others begin. */
+static int first_other(const struct run_store *store)
+{
+	return FIRST_FD + (store != NULL ? (int)store->count : 0);
+}
 
 /* Puts the descriptors where the daemon expects them, and closes every other one. */
-static bool arrange_fds(int listener, int lifeline, int *exec_fd)
+static bool arrange_fds(const struct run_store *store, int listener, int lifeline, int *exec_fd)
 {
-	const int wanted[] = { listener, lifeline, *exec_fd };
-	int copies[3];
+	const int wanted[N_OTHERS] = { listener, lifeline, *exec_fd };
+	int copies[N_OTHERS], first = first_other(store);
 
 	/* out of the way first: one may lie where another has to go */
-	for (int i = 0; i < 3; i++) {
-		copies[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+	for (int i = 0; i < N_OTHERS; i++) {
+		copies[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, first + N_OTHERS);
 		if (copies[i] < 0)
 			return false;
 	}
-	*exec_fd = copies[2];
-	for (int i = 0; i < 3; i++)
-		if (dup2(copies[i], LISTEN_FD + i) < 0)
-			return false;
-	*exec_fd = EXEC_FD;
-	if (fcntl(EXEC_FD, F_SETFD, FD_CLOEXEC) < 0)
+	*exec_fd = copies[EXEC];
+	if (store != NULL && !run_store_arrange(store, FIRST_FD))
 		return false;
-	closefrom(FIRST_FREE_FD);
+	for (int i = 0; i < N_OTHERS; i++)
+		if (dup2(copies[i], first + i) < 0)
+			return false;
+	*exec_fd = first + EXEC;
+	if (fcntl(*exec_fd, F_SETFD, FD_CLOEXEC) < 0)
+		return false;
+	closefrom(first + N_OTHERS);
 	return true;
 }
 
-/* Nothing of a service manager that shmbctl itself may be running under. */
-static bool arrange_environment(const struct run_home *home, bool notify)
+static bool set_number(const char *name, size_t number)
 {
-	char pid[24], path[sizeof(home->path)];
+	char text[24];
 
-	snprintf(pid, sizeof(pid), "%ld", (long)getpid());
-	unsetenv("LISTEN_FDNAMES");
-	unsetenv("WATCHDOG_PID");
-	unsetenv("WATCHDOG_USEC");
-	unsetenv("NOTIFY_SOCKET");
-	if (notify && setenv("NOTIFY_SOCKET", run_home_path(home, "notify.sock", path), 1) < 0)
-		return false;
-	return setenv("LISTEN_PID", pid, 1) == 0 && setenv("LISTEN_FDS", "1", 1) == 0;
+	snprintf(text, sizeof(text), "%zu", number);
+	return setenv(name, text, 1) == 0;
 }
 
-static char **make_arguments(const struct run_broker *broker, const struct run_home *home)
+/* After the descriptors: the names are in their order. */
+static bool arrange_environment(const struct run_home *home, const struct run_store *store)
+{
+	/* of a service manager that shmbctl itself may be running under */
+	static const char *const theirs[] = { "LISTEN_PIDFDID", "LISTEN_FDNAMES", "FDSTORE",
+					      "WATCHDOG_PID",   "WATCHDOG_USEC",  "NOTIFY_SOCKET" };
+	char path[sizeof(home->path)], *names;
+
+	for (size_t i = 0; i < sizeof(theirs) / sizeof(theirs[0]); i++)
+		unsetenv(theirs[i]);
+	if (!set_number("LISTEN_PID", (size_t)getpid()) ||
+	    !set_number("LISTEN_FDS", (size_t)first_other(store) - FIRST_FD + 1))
+		return false;
+	if (store == NULL)
+		return true;
+	names = run_store_names(store, "listener");
+	return names != NULL && setenv("LISTEN_FDNAMES", names, 1) == 0 &&
+	       setenv("NOTIFY_SOCKET", run_home_path(home, "notify.sock", path), 1) == 0 &&
+	       (store->room == 0 || set_number("FDSTORE", store->room));
+}
+
+static char **make_arguments(const struct run_broker *broker, const struct run_home *home,
+			     int lifeline)
 {
 	char **argv = calloc(broker->extra.count + 8, sizeof(*argv));
 	size_t n = 0;
@@ -132,7 +158,7 @@ static char **make_arguments(const struct run_broker *broker, const struct run_h
 	argv[n++] = strdup(broker->path);
 	argv[n++] = strdup("--private");
 	ok = asprintf(&argv[n++], "--runtime-directory=%s", home->path) >= 0 && ok;
-	ok = asprintf(&argv[n++], "--exit-on-eof=%d", LIFELINE_FD) >= 0 && ok;
+	ok = asprintf(&argv[n++], "--exit-on-eof=%d", lifeline) >= 0 && ok;
 	ok = asprintf(&argv[n++], "--log-level=%s", broker->log_level) >= 0 && ok;
 	for (size_t i = 0; i < broker->extra.count; i++)
 		ok = asprintf(&argv[n++], "--%s", broker->extra.items[i]) >= 0 && ok;
@@ -141,19 +167,19 @@ static char **make_arguments(const struct run_broker *broker, const struct run_h
 
 /* In the child. Returns only if something failed, with errno. */
 static void become_broker(const struct run_broker *broker, const struct run_home *home,
-			  int listener, int lifeline, int *exec_fd, bool notify)
+			  int listener, int lifeline, int *exec_fd, const struct run_store *store)
 {
-	char **argv = make_arguments(broker, home);
+	char **argv = make_arguments(broker, home, first_other(store) + LIFELINE);
 
-	if (argv == NULL || !arrange_environment(home, notify) ||
-	    !arrange_fds(listener, lifeline, exec_fd))
+	if (argv == NULL || !arrange_fds(store, listener, lifeline, exec_fd) ||
+	    !arrange_environment(home, store))
 		return;
 	sigprocmask(SIG_SETMASK, &broker->signals, NULL);
 	execv(broker->path, argv);
 }
 
 pid_t run_broker_start(const struct run_broker *broker, const struct run_home *home, int listener,
-		       int lifeline, bool notify)
+		       int lifeline, const struct run_store *store)
 {
 	int fds[2], error;
 	pid_t pid;
@@ -162,7 +188,7 @@ pid_t run_broker_start(const struct run_broker *broker, const struct run_home *h
 		return -1;
 	pid = fork();
 	if (pid == 0) {
-		become_broker(broker, home, listener, lifeline, &fds[1], notify);
+		become_broker(broker, home, listener, lifeline, &fds[1], store);
 		error = errno;
 		(void)!write(fds[1], &error, sizeof(error));
 		_exit(CLI_CANNOT_EXECUTE);

@@ -20,13 +20,14 @@ enum { NAME_ROOM = 24 }; /* the longest name below the directory, with '/' and N
 static int bind_socket(const struct run_home *home, const char *name, int type)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+	int on = 1, fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -1;
 	run_home_path(home, name, address.sun_path);
 	/* nobody can connect before listen(), and nobody else comes into the directory anyway */
-	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+	if ((type == SOCK_DGRAM && setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0) ||
+	    bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
 	    chmod(address.sun_path, 0600) < 0) {
 		int error = errno;
 
@@ -116,11 +117,21 @@ static int remove_files(int fd)
 	return result;
 }
 
+bool run_home_has(const struct run_home *home, const char *name)
+{
+	return faccessat(home->fd, name, F_OK, 0) == 0;
+}
+
 static void close_fd(int *fd)
 {
 	if (*fd >= 0)
 		close(*fd);
 	*fd = -1;
+}
+
+void run_home_unlisten(struct run_home *home)
+{
+	close_fd(&home->listener);
 }
 
 int run_home_remove(struct run_home *home)

@@ -8,31 +8,29 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum {
-	SLOW_MS = 10000, /* an orderly shutdown may take long where there is much memory to free */
-	KILL_MS = 60000, /* but not for ever: others may be waiting for us */
+	STARTS_MAX = 10, /* that fail in a row: then no broker is started any more */
+	/* Between an end and the next start. One that has served for a while is not one of a row.
+	 */
+	DELAY_MIN_MS = 10,
+	DELAY_MAX_MS = 1000,
+	SERVED_MS = 5000,
 };
 
-/* What a look around found, ored. */
-enum { SAW_ENDED = 1, SAW_DONE = 2, SAW_READY = 4 };
-
-/* The broker and what is known of it. */
-struct watched {
+/* The broker, and what has become of those before it. */
+struct kept {
 	struct run_keeper *keeper;
-	pid_t pid;
-	int signals; /* signalfd for SIGCHLD */
-	int status;  /* of waitpid(), once it has ended */
-	bool done;   /* the lifeline was cut */
+	struct run_store store;
+	struct run_watch watch;
+	unsigned row; /* ends, one soon after the other */
 };
 
 /* ---- Becoming the keeper ---- */
@@ -71,47 +69,7 @@ static void detach(const struct run_keeper *keeper)
 	/* the broker stays where it is, for the sake of relative paths in its options */
 }
 
-/* ---- Watching the broker ---- */
-
-static bool says_ready(int notifier)
-{
-	char text[4096];
-	bool ready = false;
-	ssize_t n;
-
-	/* all of it: a broker whose messages nobody takes would block */
-	while ((n = recv(notifier, text, sizeof(text) - 1, MSG_DONTWAIT)) >= 0) {
-		text[n] = '\0';
-		for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n"))
-			ready = ready || strcmp(line, "READY=1") == 0;
-	}
-	return ready;
-}
-
-static unsigned look(struct watched *watched, int timeout_ms)
-{
-	struct run_keeper *keeper = watched->keeper;
-	struct pollfd fds[] = {
-		{ .fd = watched->signals, .events = POLLIN },
-		{ .fd = keeper->home->notifier, .events = POLLIN },
-		{ .fd = watched->done ? -1 : keeper->lifeline, .events = POLLIN },
-	};
-	struct signalfd_siginfo info;
-	unsigned saw = 0;
-
-	if (poll(fds, 3, timeout_ms) < 0)
-		return 0;
-	if (fds[1].revents != 0 && says_ready(keeper->home->notifier))
-		saw |= SAW_READY;
-	if (fds[2].revents != 0) {
-		watched->done = true;
-		saw |= SAW_DONE;
-	}
-	if (fds[0].revents != 0 && read(watched->signals, &info, sizeof(info)) > 0 &&
-	    waitpid(watched->pid, &watched->status, WNOHANG) == watched->pid)
-		saw |= SAW_ENDED;
-	return saw;
-}
+/* ---- Its end ---- */
 
 static const char *describe_end(int status, char *buffer, size_t size)
 {
@@ -123,167 +81,222 @@ static const char *describe_end(int status, char *buffer, size_t size)
 	return buffer;
 }
 
-/* Return: whether the broker serves; else it has ended, or is about to, and why was told. */
-static bool wait_until_ready(struct watched *watched, bool *ret_ended)
+/* Whether another one would do better. 2, 3, 4 and 5 are its refusals, see shmbrokerd(8): usage,
+ * configuration, somebody else's place, somebody newer's manifest. */
+static bool may_restart(int status)
 {
-	struct run_keeper *keeper = watched->keeper;
-	struct cli *cli = keeper->cli;
-	int64_t limit = cli->timeout.given ? (int64_t)cli->timeout.value : 30000;
-	char text[128];
-
-	*ret_ended = false;
-	for (;;) {
-		int64_t left = keeper->start_ms + limit - cli_now_ms();
-		unsigned saw = look(watched, left < 0 ? 0 : (int)left);
-
-		if ((saw & SAW_ENDED) != 0) {
-			*ret_ended = true;
-			cli_fail(cli, SHMB_ECONNREFUSED, NULL, "the broker %s before it was ready",
-				 describe_end(watched->status, text, sizeof(text)));
-			return false;
-		}
-		if ((saw & SAW_READY) != 0)
-			return true;
-		if ((saw & SAW_DONE) != 0)
-			return false; /* interrupted by the user: nothing to tell */
-		if (left <= 0) {
-			cli_fail(cli, SHMB_ETIMEDOUT, NULL, "%s did not become ready in time",
-				 keeper->broker->path);
-			kill(watched->pid, SIGTERM);
-			return false;
-		}
-	}
+	return !WIFEXITED(status) || WEXITSTATUS(status) < 2 || WEXITSTATUS(status) > 5;
 }
 
-/* Waits for the broker's end: without limit while the command runs, then patiently. */
-static void wait_until_ended(struct watched *watched, bool leaving)
+/* ---- Starting it ---- */
+
+static bool start(struct kept *kept)
 {
-	int64_t since = leaving ? cli_now_ms() : 0;
-	bool told = false;
+	struct run_keeper *keeper = kept->keeper;
+	pid_t pid = run_broker_start(keeper->broker, keeper->home, keeper->home->listener,
+				     keeper->lifeline, &kept->store);
 
-	for (;;) {
-		int64_t elapsed, next;
-		unsigned saw;
+	kept->watch.pid = pid > 0 ? pid : 0;
+	return pid > 0;
+}
 
-		leaving = leaving || watched->done;
-		if (leaving && since == 0)
-			since = cli_now_ms();
-		elapsed = cli_now_ms() - since;
-		next = elapsed < SLOW_MS ? SLOW_MS - elapsed : KILL_MS - elapsed;
-		saw = look(watched, !leaving ? -1 : next < 0 ? 1000 : (int)next);
-		if ((saw & SAW_ENDED) != 0)
-			return;
-		if (!leaving)
-			continue;
-		elapsed = cli_now_ms() - since;
-		if (elapsed >= KILL_MS) {
-			kill(watched->pid, SIGKILL);
-		} else if (elapsed >= SLOW_MS && !told) {
-			fprintf(stderr,
-				"shmbctl: run: still waiting for the broker (process %ld)\n",
-				(long)watched->pid);
-			told = true;
-		}
+static int64_t start_deadline(const struct run_keeper *keeper, int64_t since_ms)
+{
+	return since_ms +
+	       (keeper->cli->timeout.given ? (int64_t)keeper->cli->timeout.value : 30000);
+}
+
+/* Return: whether the broker serves; else it has ended, and why was told. */
+static bool start_first(struct kept *kept)
+{
+	struct run_keeper *keeper = kept->keeper;
+	struct cli *cli = keeper->cli;
+	char text[128];
+
+	if (!start(kept)) {
+		cli_fail_errno(cli, keeper->broker->path, errno);
+		return false;
 	}
+	switch (run_watch_start(&kept->watch, start_deadline(keeper, keeper->start_ms))) {
+	case RUN_READY:
+		return true;
+	case RUN_ENDED: /* nothing depends on it yet: one try is enough */
+		cli_fail(cli, SHMB_ECONNREFUSED, NULL, "the broker %s before it was ready",
+			 describe_end(kept->watch.status, text, sizeof(text)));
+		return false;
+	case RUN_LATE:
+		cli_fail(cli, SHMB_ETIMEDOUT, NULL, "%s did not become ready in time",
+			 keeper->broker->path);
+		kill(kept->watch.pid, SIGTERM);
+		break;
+	case RUN_DONE: /* interrupted by the user: nothing to tell */
+		break;
+	}
+	run_watch_end(&kept->watch, true);
+	return false;
+}
+
+/* ---- Starting it again ---- */
+
+static void pause_before_start(struct kept *kept)
+{
+	int64_t delay = DELAY_MIN_MS;
+
+	if (kept->row++ == 0) /* a single crash costs nobody any time */
+		return;
+	for (unsigned i = 2; i < kept->row && delay < DELAY_MAX_MS; i++)
+		delay *= 2;
+	run_watch_pause(&kept->watch, cli_now_ms() + (delay < DELAY_MAX_MS ? delay : DELAY_MAX_MS));
+}
+
+/* One try. *@ret_final: there is no point in another one. */
+static bool start_again(struct kept *kept, bool *ret_final)
+{
+	enum run_start result;
+
+	pause_before_start(kept);
+	*ret_final = kept->watch.done;
+	if (kept->watch.done || !start(kept))
+		return false;
+	result = run_watch_start(&kept->watch, start_deadline(kept->keeper, cli_now_ms()));
+	if (result == RUN_READY)
+		return true;
+	if (result == RUN_LATE) /* it loses nothing by that */
+		kill(kept->watch.pid, SIGKILL);
+	if (result != RUN_ENDED)
+		run_watch_end(&kept->watch, true);
+	*ret_final = result == RUN_DONE || !may_restart(kept->watch.status);
+	return false;
+}
+
+/* Return: whether a broker serves again; else why not was told, or will be by tidy_up(). */
+static bool restart(struct kept *kept)
+{
+	struct cli *cli = kept->keeper->cli;
+	char text[128];
+	bool final;
+
+	describe_end(kept->watch.status, text, sizeof(text));
+	for (int i = 0; i < STARTS_MAX; i++) {
+		if (start_again(kept, &final)) {
+			cli_warn(cli, SHMB_EDISCONNECTED, NULL,
+				 "the broker %s and has been started again", text);
+			return true;
+		}
+		if (final)
+			return false;
+	}
+	cli_fail(cli, SHMB_EDISCONNECTED, NULL,
+		 "the broker %s and could not be started again, in %d tries", text, STARTS_MAX);
+	return false;
+}
+
+/* Until shmbctl is done, or no broker will serve any more. */
+static void serve(struct kept *kept)
+{
+	int64_t since;
+
+	do {
+		since = cli_now_ms();
+		run_watch_end(&kept->watch, false);
+		if (cli_now_ms() - since >= SERVED_MS)
+			kept->row = 0;
+	} while (!kept->watch.done && may_restart(kept->watch.status) && restart(kept));
 }
 
 /* ---- Leaving nothing behind ---- */
 
-/* Whether a broker that ended like this may have left regions. */
-static bool left_something(int status)
-{
-	/* 2, 3 and 4 are its refusals to start, see shmbrokerd(8) */
-	return !WIFEXITED(status) || WEXITSTATUS(status) == 1 || WEXITSTATUS(status) > 4;
-}
-
 /* A broker removes what a dead one left in its directory when it starts; this one then finds its
  * lifeline cut, and ends in order. */
-static bool sweep(struct watched *watched)
+static bool sweep(struct kept *kept)
 {
-	struct run_keeper *keeper = watched->keeper;
-	struct watched sweeper = { .keeper = keeper, .signals = watched->signals, .done = true };
+	struct run_keeper *keeper = kept->keeper;
+	struct run_watch *watch = &kept->watch;
 	int cut[2], listener;
 
 	if (pipe2(cut, O_CLOEXEC) < 0)
 		return false;
 	close(cut[1]);
 	listener = run_home_listen(keeper->home, "sweep.sock");
-	sweeper.pid = listener < 0 ? -1
-				   : run_broker_start(keeper->broker, keeper->home, listener,
-						      cut[0], false);
+	watch->pid = listener < 0 ? -1
+				  : run_broker_start(keeper->broker, keeper->home, listener, cut[0],
+						     NULL);
 	close(cut[0]);
 	if (listener >= 0)
 		close(listener);
-	if (sweeper.pid < 0)
+	if (watch->pid < 0) {
+		watch->pid = 0;
 		return false;
-	wait_until_ended(&sweeper, true);
-	return WIFEXITED(sweeper.status) && WEXITSTATUS(sweeper.status) == 0;
+	}
+	run_watch_end(watch, true);
+	return WIFEXITED(watch->status) && WEXITSTATUS(watch->status) == 0;
 }
 
-/* The broker served, and has ended. */
-static void tidy_up(struct watched *watched)
+/* One that ends in order takes its lock file with it, last of all. */
+static bool left_something(const struct kept *kept)
 {
-	struct cli *cli = watched->keeper->cli;
-	bool left = left_something(watched->status);
+	return !WIFEXITED(kept->watch.status) || WEXITSTATUS(kept->watch.status) != 0 ||
+	       run_home_has(kept->keeper->home, "broker.lock");
+}
+
+/* There were brokers that served, and the last has ended. */
+static void tidy_up(struct kept *kept)
+{
+	struct run_keeper *keeper = kept->keeper;
+	struct run_watch *watch = &kept->watch;
+	bool left = left_something(kept);
 	char text[128];
 
-	if (left || !watched->done)
-		cli_fail(cli, SHMB_EDISCONNECTED, NULL, "the broker %s%s; %s",
-			 describe_end(watched->status, text, sizeof(text)),
-			 watched->done ? "" : " while the command was running",
+	/* whoever connects from now on is told that nobody serves */
+	run_home_unlisten(keeper->home);
+	if (left || !watch->done)
+		cli_fail(keeper->cli, SHMB_EDISCONNECTED, NULL, "the broker %s%s; %s",
+			 describe_end(watch->status, text, sizeof(text)),
+			 watch->done ? "" : " while the command was running",
 			 left ? "what it left is being removed" : "it left nothing");
-	if (left && !sweep(watched))
-		cli_fail(cli, 0, NULL,
+	if (left && !sweep(kept))
+		cli_fail(keeper->cli, 0, NULL,
 			 "what the broker left could not be removed: see /dev/shm/shmb.*");
-	while (!watched->done) /* the command still runs; it would miss the directory */
-		look(watched, -1);
+	run_watch_pause(watch, -1); /* the command still runs; it would miss the directory */
 }
 
 /* ---- Its life ---- */
 
-static pid_t start_broker(struct run_keeper *keeper)
+static void keep(struct kept *kept)
 {
-	pid_t pid = run_broker_start(keeper->broker, keeper->home, keeper->home->listener,
-				     keeper->lifeline, true);
-
-	if (pid < 0)
-		cli_fail_errno(keeper->cli, keeper->broker->path, errno);
-	/* from now on the socket is the broker's alone: with it, it dies */
-	close(keeper->home->listener);
-	keeper->home->listener = -1;
-	return pid;
-}
-
-static void keep(struct run_keeper *keeper)
-{
-	struct watched watched = { .keeper = keeper };
-	bool ready, ended;
+	struct run_keeper *keeper = kept->keeper;
 	sigset_t child;
+	bool ready;
 
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
-	watched.signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (watched.signals < 0) {
-		cli_fail_errno(keeper->cli, "signalfd", errno);
+	kept->watch = (struct run_watch){
+		.home = keeper->home,
+		.store = &kept->store,
+		.lifeline = keeper->lifeline,
+		.signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK),
+	};
+	if (kept->watch.signals < 0 || !run_store_make(&kept->store)) {
+		cli_fail_errno(keeper->cli, "the broker's keeper", errno);
 		return;
 	}
-	watched.pid = start_broker(keeper);
-	if (watched.pid < 0)
-		return;
-	ready = wait_until_ready(&watched, &ended);
+	ready = start_first(kept);
 	if (ready)
 		(void)!write(keeper->report, "R", 1);
 	close(keeper->report); /* without the byte: it failed */
-	if (!ended)
-		wait_until_ended(&watched, !ready);
-	if (ready) /* else nobody was told its address, so it has made nothing */
-		tidy_up(&watched);
+	if (!ready)            /* nobody was told its address, so it has made nothing */
+		return;
+	serve(kept);
+	tidy_up(kept);
+	run_store_free(&kept->store);
 }
 
 void run_keeper_main(struct run_keeper *keeper)
 {
+	struct kept kept = { .keeper = keeper };
+
 	detach(keeper);
-	keep(keeper);
+	keep(&kept);
 	if (run_home_remove(keeper->home) < 0)
 		cli_fail_errno(keeper->cli, keeper->home->path, errno);
 	_exit(0);

@@ -10,59 +10,8 @@ import subprocess
 import tempfile
 
 import common
-from common import SHMBCTL, SHMBROKERD, environment, lock_of, objects
-
-# Prints where the broker is and who it is, as JSON; then goes on as the rest of the script says.
-TELL = r"""
-import json, os, pathlib, sys, subprocess, signal
-directory = pathlib.Path(os.environ["SHMB_ADDRESS"]).parent
-pid, instance = (directory / "broker.lock").read_text().split()
-parent = int((pathlib.Path("/proc") / pid / "stat").read_text().rsplit(")", 1)[1].split()[1])
-def tell(**more):
-	print(json.dumps(dict(directory=str(directory), broker=int(pid), instance=instance, keeper=parent, **more)),
-	      flush=True)
-def ctl(*arguments, **more):
-	return subprocess.run([os.environ["CTL"], *arguments], check=True, **more)
-"""
-
-
-class RunCase(common.Case):
-	"""Everything happens below a directory of this test, which must be empty in the end."""
-
-	def setUp(self):
-		self.home = tempfile.TemporaryDirectory(prefix="shmb-run.")
-		self.addCleanup(self.home.cleanup)
-		self.env = environment(SHMBROKERD=SHMBROKERD, TMPDIR=self.home.name, CTL=SHMBCTL)
-
-	def run_(self, *arguments, **more):
-		more.setdefault("env", self.env)
-		result = common.ctl("run", *arguments, **more)
-		self.assert_clean()
-		return result
-
-	def python(self, script, *options, **more):
-		return self.run_(*options, "--", "/usr/bin/python3", "-c", TELL + script, **more)
-
-	def start(self, script, *options, **more):
-		more.setdefault("stdin", subprocess.PIPE)
-		process = subprocess.Popen([SHMBCTL, "run", *options, "--", "/usr/bin/python3", "-c", TELL + script],
-					   env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
-		self.addCleanup(self.finish, process)
-		return process
-
-	def finish(self, process):
-		for stream in (process.stdin, process.stdout, process.stderr):
-			if stream is not None and not stream.closed:
-				stream.close()
-		process.wait(common.LIMIT)
-
-	def told(self, process):
-		return json.loads(process.stdout.readline())
-
-	def assert_clean(self, told=None):
-		self.assertEqual(os.listdir(self.home.name), [], "left in the temporary directory")
-		if told is not None:
-			self.assertEqual(objects(told["instance"]), [], "left in /dev/shm")
+from common import SHMBCTL, objects
+from running import TELL, RunCase
 
 
 class Status(RunCase):
@@ -288,6 +237,15 @@ sys.exit(len(sys.stdin.read()))
 		process.stderr.close()
 		return text
 
+	def test_json(self):
+		process = subprocess.Popen([SHMBCTL, "--json", "run", "--", "/usr/bin/python3", "-c", TELL + self.SCRIPT],
+					   env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+		self.addCleanup(self.finish, process)
+		os.kill(self.told(process)["broker"], signal.SIGKILL)
+		warning = json.loads(process.stderr.readline())
+		self.assertEqual((warning["command"], warning["warning"]), ("run", "disconnected"))
+		self.assertIn("started again", warning["message"])
+
 	def test_shmbctl(self):
 		process = self.start(self.SCRIPT)
 		told = self.told(process)
@@ -301,7 +259,7 @@ sys.exit(len(sys.stdin.read()))
 		told = self.told(process)
 		os.kill(told["broker"], signal.SIGKILL)
 		line = process.stderr.readline().decode()  # at once: the command is still running
-		self.assertRegex(line, r"the broker was killed by signal 9 .* while the command was running")
+		self.assertEqual(line, "shmbctl: run: the broker was killed by signal 9 (Killed) and has been started again\n")
 		process.stdin.write(b"five5")
 		process.stdin.close()
 		self.assertEqual(process.wait(common.LIMIT), 5)
@@ -311,7 +269,7 @@ sys.exit(len(sys.stdin.read()))
 		process = self.start(self.SCRIPT)
 		told = self.told(process)
 		os.kill(told["broker"], signal.SIGTERM)
-		self.assertRegex(process.stderr.readline().decode(), "the broker ended with exit status 0 while the command")
+		self.assertRegex(process.stderr.readline().decode(), "the broker ended with exit status 0 and has been started")
 		process.stdin.close()
 		self.assertEqual(process.wait(common.LIMIT), 0)
 		self.assert_clean(told)
