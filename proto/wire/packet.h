@@ -32,6 +32,13 @@ int packet_socket(void);
 int packet_connect(int socket, const char *path, int timeout_ms);
 
 /*
+ * packet_connect_now() - the same without waiting
+ *
+ * Return: as packet_connect(); -EAGAIN if the listener's backlog is full.
+ */
+int packet_connect_now(int socket, const char *path);
+
+/*
  * packet_send() - send one packet
  * @fds: borrowed
  *

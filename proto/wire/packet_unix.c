@@ -85,16 +85,25 @@ static int connect_until(int socket, const struct sockaddr_un *address, int64_t 
 	}
 }
 
+static int set_address(struct sockaddr_un *address, const char *path)
+{
+	size_t length = strlen(path);
+
+	if (length == 0 || length >= sizeof(address->sun_path))
+		return SHMB_EINVAL;
+	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	memcpy(address->sun_path, path, length);
+	return 0;
+}
+
 int packet_connect(int socket, const char *path, int timeout_ms)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct timeval unlimited = { 0 };
-	size_t length = strlen(path);
-	int flags, r;
+	struct sockaddr_un address;
+	int flags, r = set_address(&address, path);
 
-	if (length == 0 || length >= sizeof(address.sun_path))
-		return SHMB_EINVAL;
-	memcpy(address.sun_path, path, length);
+	if (r < 0)
+		return r;
 
 	/* A non-blocking socket would not wait. */
 	flags = fcntl(socket, F_GETFL);
@@ -105,6 +114,26 @@ int packet_connect(int socket, const char *path, int timeout_ms)
 		r = -errno;
 	if (setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &unlimited, sizeof(unlimited)) < 0 &&
 	    r == 0)
+		r = -errno;
+	return r;
+}
+
+int packet_connect_now(int socket, const char *path)
+{
+	struct sockaddr_un address;
+	int flags, r = set_address(&address, path);
+
+	if (r < 0)
+		return r;
+	flags = fcntl(socket, F_GETFL);
+	if (flags < 0 || fcntl(socket, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
+	do
+		r = connect(socket, (struct sockaddr *)&address, sizeof(address));
+	while (r < 0 && errno == EINTR);
+	if (r < 0)
+		r = connect_error(errno);
+	if (fcntl(socket, F_SETFL, flags) < 0 && r == 0)
 		r = -errno;
 	return r;
 }
