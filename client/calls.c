@@ -5,10 +5,12 @@
  * Several threads may wait at once: one of them polls the socket for all, the others sleep in the
  * condition; whoever has its answer leaves, and another takes the reader's place. A request that
  * nobody waits for any more stays among those in flight until its late answer has been discarded.
+ * While the broker is away the reader looks for it, and requests in flight wait to be repeated.
  */
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -50,6 +52,7 @@ static void take_out(struct shmb_client *client, struct call *call)
 		link = &(*link)->next;
 	*link = call->next;
 	call->in_flight = false;
+	call->output = NULL; /* whoever takes it out has seen to that */
 	client->n_in_flight--;
 }
 
@@ -111,25 +114,32 @@ struct call *call_free(struct call *call)
 	return NULL;
 }
 
-int call_start(struct shmb_client *client, struct call *call, const void *params, int64_t deadline)
+int call_start_anyway(struct shmb_client *client, struct call *call, const void *params,
+		      int64_t deadline)
 {
-	int result;
+	struct output *output;
 
 	if (client->gone)
 		return SHMB_EDISCONNECTED;
-	if (client->n_in_flight >= client->max_requests)
-		return SHMB_EBUSY;
 	call->msgid = new_msgid(client);
 	call->deadline = deadline;
-	result = wire_encode_request(&client->scratch, call->msgid, call->method, params, 0);
-	if (result < 0)
+	if (wire_encode_request(&client->scratch, call->msgid, call->method, params, 0) < 0)
 		return SHMB_EINVAL; /* fits whatever the limits of the fields allow */
-	/* First: if the connection breaks while sending, the call ends with the others. */
+	output = output_new_request(call->msgid, &client->scratch);
+	if (!output)
+		return SHMB_ENOMEM;
+	/* First: if there is no way back to the broker, the call ends with the others. */
 	insert(client, call);
-	result = output_send(client, call->msgid, &client->scratch);
-	if (result < 0)
-		take_out(client, call);
-	return result;
+	call->output = output;
+	output_push(client, output);
+	return 0;
+}
+
+int call_start(struct shmb_client *client, struct call *call, const void *params, int64_t deadline)
+{
+	if (!client->gone && client->n_in_flight >= client->max_requests)
+		return SHMB_EBUSY;
+	return call_start_anyway(client, call, params, deadline);
 }
 
 /* ---- Waiting ---- */
@@ -140,16 +150,24 @@ static void fail(struct call *call, int code, const char *what)
 	error_what(&call->error, what, strlen(what));
 }
 
+static void timed_out(const struct shmb_client *client, enum wire_method_id method,
+		      struct shmb_error *error)
+{
+	const char *why = client->connection == CONNECTION_UP ? "" : ": the broker is away";
+
+	*error = (struct shmb_error){ .code = SHMB_ETIMEDOUT };
+	snprintf(error->what, sizeof(error->what), "%s%s", wire_methods[method].name, why);
+}
+
 static void wake_waiters(struct shmb_client *client)
 {
 	if (client->n_waiting > 0)
 		pthread_cond_broadcast(&client->cond);
 }
 
-/* Poll the socket without the mutex. Return: what poll(2) saw there. */
-static int poll_socket(struct shmb_client *client, short events, int64_t deadline)
+int calls_poll(struct shmb_client *client, int socket, short events, int64_t deadline)
 {
-	struct pollfd poll_fd = { .fd = client->socket, .events = events };
+	struct pollfd poll_fd = { .fd = socket, .events = events };
 	int result;
 
 	pthread_mutex_unlock(&client->mutex);
@@ -159,30 +177,7 @@ static int poll_socket(struct shmb_client *client, short events, int64_t deadlin
 	return result > 0 ? poll_fd.revents : 0;
 }
 
-static void poll_for_all(struct shmb_client *client, int64_t deadline)
-{
-	short events = TAILQ_EMPTY(&client->output) ? POLLIN : POLLIN | POLLOUT;
-	int seen;
-
-	client->reading = true;
-	seen = poll_socket(client, events, deadline);
-	client->reading = false;
-	if (seen & POLLOUT)
-		output_flush(client);
-	if (seen & ~POLLOUT)
-		receive_packets(client, 1);
-}
-
-static void read_for_all(struct shmb_client *client, int64_t deadline)
-{
-	/* Most often there is nothing to wait for but the answer, and all the time for it. */
-	if (TAILQ_EMPTY(&client->output) && clock_poll_ms(deadline) >= client->wait_limit_ms)
-		receive_wait(client);
-	else
-		poll_for_all(client, deadline);
-}
-
-static void sleep_until_woken(struct shmb_client *client, int64_t deadline)
+void calls_sleep(struct shmb_client *client, int64_t deadline)
 {
 	struct timespec until = {
 		.tv_sec = (time_t)(deadline / 1000000000),
@@ -194,14 +189,40 @@ static void sleep_until_woken(struct shmb_client *client, int64_t deadline)
 	client->n_waiting--;
 }
 
+static void poll_for_all(struct shmb_client *client, int64_t deadline)
+{
+	short events = output_blocked(client) ? POLLIN | POLLOUT : POLLIN;
+	int seen;
+
+	client->reading = true;
+	seen = calls_poll(client, client->socket, events, deadline);
+	client->reading = false;
+	if (seen & POLLOUT)
+		output_flush(client);
+	if (seen & ~POLLOUT)
+		receive_packets(client, 1);
+}
+
+static void read_for_all(struct shmb_client *client, int64_t deadline)
+{
+	if (unlikely(client->connection != CONNECTION_UP))
+		resume_wait(client, deadline);
+	/* Most often there is nothing to wait for but the answer, and all the time for it. */
+	else if (!output_blocked(client) && clock_poll_ms(deadline) >= client->wait_limit_ms)
+		receive_wait(client);
+	else
+		poll_for_all(client, deadline);
+}
+
 /* One step of waiting for an answer, or for a place if @call is NULL. */
 static void wait_step(struct shmb_client *client, const struct call *call, int64_t deadline)
 {
 	if (!client->reading)
 		read_for_all(client, deadline);
-	else if (!call || !output_waiting(client, call->msgid))
-		sleep_until_woken(client, deadline);
-	else if (poll_socket(client, POLLOUT, deadline))
+	else if (!call || !call->output->queued || !output_blocked(client))
+		calls_sleep(client, deadline);
+	/* The connection may break, and then is not the one that we look at. */
+	else if (calls_poll(client, client->socket, POLLOUT | POLLRDHUP, deadline))
 		output_flush(client);
 }
 
@@ -231,7 +252,7 @@ static void abandon(struct shmb_client *client, struct call *call)
 {
 	call->abandoned = true;
 	call->take = NULL;
-	if (!output_withdraw(client, call->msgid))
+	if (!output_withdraw(client, call->output))
 		return;
 	take_out(client, call);
 	if (call->watching)
@@ -247,7 +268,11 @@ static int run_locked(struct shmb_client *client, struct call *call, const void 
 	if (result == 0)
 		result = call_start(client, call, params, deadline);
 	if (result < 0) {
-		fail(call, result, result == SHMB_EDISCONNECTED ? client->goodbye.what : "");
+		if (result == SHMB_ETIMEDOUT)
+			timed_out(client, call->method, &call->error);
+		else
+			fail(call, result,
+			     result == SHMB_EDISCONNECTED ? client->goodbye.what : "");
 		return 0;
 	}
 	if (wait_for_answer(client, call))
@@ -262,10 +287,22 @@ int call_run(struct shmb_client *client, struct call *call, const void *params)
 
 	pthread_mutex_lock(&client->mutex);
 	result = run_locked(client, call, params);
-	if (!client->reading)
+	if (!client->reading) {
 		wake_waiters(client);
+		/* Looking for the broker was ours. */
+		if (unlikely(client->connection != CONNECTION_UP))
+			loop_deadline_changed(client);
+	}
 	pthread_mutex_unlock(&client->mutex);
 	return result;
+}
+
+void client_timed_out(struct shmb_client *client, enum wire_method_id method,
+		      struct shmb_error *ret_error)
+{
+	pthread_mutex_lock(&client->mutex);
+	timed_out(client, method, ret_error);
+	pthread_mutex_unlock(&client->mutex);
 }
 
 int call_answer(struct shmb_client *client, struct error_slot *slot, struct call *call,
@@ -278,8 +315,12 @@ int call_answer(struct shmb_client *client, struct error_slot *slot, struct call
 		return error_note(slot, SHMB_ENOMEM, NULL);
 	method = call->method;
 	result = call_run(client, call, params);
-	if (result < 0)
-		return error_note(slot, result, wire_methods[method].name);
+	if (result < 0) {
+		struct shmb_error error;
+
+		client_timed_out(client, method, &error);
+		return error_set(slot, &error);
+	}
 	if (call->error.code == 0)
 		return 0;
 	result = error_set(slot, &call->error);
@@ -366,30 +407,46 @@ static void read_result(struct call *call, const struct wire_incoming *message)
 		call->error.code = call->take(call, &body);
 }
 
-void call_give_back(struct shmb_client *client, struct call *call, bool failed)
+void call_remove(struct shmb_client *client, const char *name, enum object_kind kind)
 {
 	struct wire_remove_params params = {
 		.has = WIRE_HAS(remove_params, kind),
-		.name = wire_string(call->attach->name),
+		.kind = kind,
+		.name = wire_string(name),
 	};
+	struct call *call = call_new(WIRE_REGION_REMOVE);
+
+	/* A request, as it must not be done twice: the name may be another's by then. */
+	if (call) {
+		call->abandoned = true;
+		if (call_start_anyway(client, call, &params, 0) == 0)
+			return;
+		call_free(call);
+	}
+	output_notify(client, WIRE_REGION_REMOVE, &params);
+}
+
+void call_give_back(struct shmb_client *client, struct call *call, bool failed)
+{
+	enum object_kind kind;
 	uint64_t handle;
 	bool created;
 
 	switch (call->method) {
 	case WIRE_LOCK_CREATE:
 	case WIRE_LOCK_OPEN:
-		params.kind = OBJECT_LOCK;
+		kind = OBJECT_LOCK;
 		handle = call->result.lock_attached.handle;
 		created = call->result.lock_attached.created;
 		break;
 	case WIRE_SEMAPHORE_CREATE:
 	case WIRE_SEMAPHORE_OPEN:
-		params.kind = OBJECT_SEMAPHORE;
+		kind = OBJECT_SEMAPHORE;
 		handle = call->result.semaphore_attached.handle;
 		created = call->result.semaphore_attached.created;
 		break;
 	default:
-		params.kind = OBJECT_REGION;
+		kind = OBJECT_REGION;
 		handle = call->result.attached.handle;
 		created = call->result.attached.created;
 		break;
@@ -397,7 +454,7 @@ void call_give_back(struct shmb_client *client, struct call *call, bool failed)
 	/* Before the attachment ends: as long as it is there the name cannot mean another object,
 	 * unless somebody took it away. */
 	if (failed && created)
-		output_notify(client, WIRE_REGION_REMOVE, &params);
+		call_remove(client, call->attach->name, kind);
 	output_close(client, call->attach->close_room, (uint32_t)handle);
 	call->attach->close_room = NULL;
 }
@@ -447,7 +504,9 @@ static void finish(struct shmb_client *client, struct call *call)
 {
 	if (call->callback)
 		client->n_async--;
-	if (call->watching)
+	if (call->watching && call->rearming)
+		watch_rearmed(call->watching, call->error.code);
+	else if (call->watching)
 		watch_armed(call->watching);
 	call->watching = NULL;
 	if (call->abandoned)
@@ -463,15 +522,21 @@ void call_answered(struct shmb_client *client, const struct wire_incoming *messa
 {
 	struct call *call = find(client, message->msgid);
 
-	if (!call) {
+	if (!call || call->output->queued) {
 		receive_disconnect(client, SHMB_EPROTO, "answer to no request");
 		return;
 	}
+	output_answered(client, call->output);
 	take_out(client, call);
 	read_answer(client, call, message, packet);
 	if (call->abandoned && call->attach && call->error.code == 0)
 		call_give_back(client, call, false);
 	finish(client, call);
+	/* There is room for another. */
+	if (unlikely(!TAILQ_EMPTY(&client->output)))
+		output_flush(client);
+	if (unlikely(client->n_unarmed > 0))
+		watch_arm_lost(client);
 }
 
 /* ---- Ends ---- */
@@ -494,22 +559,25 @@ void calls_disconnect(struct shmb_client *client, const struct shmb_error *error
 static void expire(struct shmb_client *client, struct call *call)
 {
 	struct call *late = call_new(call->method);
+	struct output *output = call->output;
 
 	take_out(client, call);
-	if (output_withdraw(client, call->msgid)) {
+	if (output_withdraw(client, output)) {
 		free(late);
 	} else if (late) {
 		late->msgid = call->msgid;
+		late->output = output;
 		late->attach = call->attach;
 		call->attach = NULL;
 		late->abandoned = true;
 		insert(client, late);
 	} else {
 		/* Without a place for the late answer it would look like one to no request. */
+		call->output = output;
 		insert(client, call);
 		return;
 	}
-	fail(call, SHMB_ETIMEDOUT, wire_methods[call->method].name);
+	timed_out(client, call->method, &call->error);
 	finish(client, call);
 }
 

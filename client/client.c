@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The connection: made, greeted, shared by its regions, let go. What travels over it is in calls.c,
- * output.c and receive.c; event loops are in loop.c.
+ * output.c and receive.c; event loops are in loop.c; what follows when it breaks is in resume.c.
  */
 
 #include "client.h"
@@ -17,8 +17,6 @@
 
 #define STRING_(number) #number
 #define STRING(number)  STRING_(number)
-
-enum { PATH_BYTES = 256, CLIENT_NAME_MAX = 64 };
 
 const char *shmb_version(void)
 {
@@ -39,7 +37,9 @@ static void close_descriptors(struct shmb_client *client)
 	loop_close(client);
 	if (client->socket >= 0)
 		close(client->socket);
-	client->socket = -1;
+	if (client->resume.socket >= 0)
+		close(client->resume.socket);
+	client->socket = client->resume.socket = -1;
 }
 
 static void destroy(struct shmb_client *client)
@@ -51,6 +51,8 @@ static void destroy(struct shmb_client *client)
 		output_clear(client);
 		wire_decoder_deinit(&client->decoder);
 	}
+	if (!client_forked(client))
+		resume_farewell(client);
 	close_descriptors(client);
 	if (!client_forked(client)) {
 		error_slot_deinit(&client->error);
@@ -110,6 +112,8 @@ static int client_new(const struct shmb_client_options *options, struct shmb_cli
 	if (!client)
 		return SHMB_ENOMEM;
 	client->socket = client->epoll = client->event = client->timer = -1;
+	client->resume.socket = -1;
+	client->resume.away_ms = options->away_ms;
 	client->refs = 1;
 	client->max_requests = REQUESTS_MAX;
 	client->timeout_ms = options->timeout_ms;
@@ -117,6 +121,7 @@ static int client_new(const struct shmb_client_options *options, struct shmb_cli
 	client->spin_ns =
 		options->spin_us < 0 ? wait_spin_default() : (int64_t)options->spin_us * 1000;
 	TAILQ_INIT(&client->output);
+	TAILQ_INIT(&client->sent);
 	TAILQ_INIT(&client->work);
 	result = fork_generation(&client->generation);
 	if (result == 0)
@@ -140,37 +145,29 @@ static int connect_socket(struct shmb_client *client, const char *path)
 	return result < 0 ? error_from_errno(-result) : 0;
 }
 
-static int take_greeting(struct shmb_client *client, const struct wire_hello_result *hello)
+static int take_greeting(struct call *call, const void *result)
 {
-	if (hello->version != WIRE_VERSION)
-		return SHMB_EVERSION;
-	if (hello->max_requests < client->max_requests)
-		client->max_requests = (uint32_t)hello->max_requests;
-	client->greeted = true;
-	return 0;
+	struct shmb_client *client = call->context;
+	int error = resume_check(client, result);
+
+	client->greeted = error == 0;
+	return error;
 }
 
-static int greet(struct shmb_client *client, const char *name)
+static int greet(struct shmb_client *client)
 {
-	struct wire_hello_params params = {
-		.has = WIRE_HAS(hello_params, client),
-		.version_min = WIRE_VERSION,
-		.version_max = WIRE_VERSION,
-		.client = wire_string(name ? name : program_invocation_short_name),
-	};
+	struct wire_hello_params params = resume_hello(client, false);
 	struct call *call = call_new(WIRE_HELLO);
 	int result;
 
 	if (!call)
 		return SHMB_ENOMEM;
-	if (params.client.length > CLIENT_NAME_MAX)
-		params.client.length = CLIENT_NAME_MAX;
+	call->take = take_greeting;
+	call->context = client;
 	result = call_run(client, call, &params);
 	if (result < 0)
 		return result;
 	result = call->error.code;
-	if (result == 0)
-		result = take_greeting(client, &call->result.hello);
 	call_free(call);
 	return result;
 }
@@ -194,12 +191,13 @@ static int connect_and_greet(struct shmb_client *client, const char *path, const
 	int64_t deadline = client_deadline(client);
 	int timeout_ms = client->timeout_ms, result = connect_socket(client, path);
 
+	resume_keep(client, path, name);
 	if (result < 0)
 		return result;
 	client->timeout_ms = clock_poll_ms(deadline);
 	if (client->timeout_ms == 0)
 		return SHMB_ETIMEDOUT;
-	result = greet(client, name);
+	result = greet(client);
 	client->timeout_ms = timeout_ms;
 	limit_wait(client, timeout_ms);
 	return result;
@@ -210,13 +208,13 @@ int shmb_client_connect(const char *address, const struct shmb_client_options *o
 {
 	struct shmb_client_options own = SHMB_CLIENT_OPTIONS_INIT;
 	struct shmb_client *client;
-	char path[PATH_BYTES];
+	char path[RESUME_PATH_BYTES];
 	int result;
 
 	result = sized_read(&own, sizeof(own), options);
 	if (result < 0)
 		return result;
-	if (own.timeout_ms < 1 || own.spin_us < -1)
+	if (own.timeout_ms < 1 || own.spin_us < -1 || own.away_ms < -1)
 		return SHMB_EINVAL;
 	result = address_resolve(address, path, sizeof(path));
 	if (result < 0)

@@ -35,17 +35,26 @@ enum {
 	WATCH_BUCKETS = 64,
 	ARENA_BUCKETS = 64,
 	SEMAPHORE_BUCKETS = 1024,
-	REQUESTS_MAX = 1024,     /* in flight, whatever more the broker would allow */
-	PACKETS_PER_PROCESS = 64 /* so that a busy broker cannot keep shmb_client_process() */
+	REQUESTS_MAX = 1024,      /* in flight, whatever more the broker would allow */
+	PACKETS_PER_PROCESS = 64, /* so that a busy broker cannot keep shmb_client_process() */
+	RESUME_PATH_BYTES = 256,
+	RESUME_NAME_BYTES = 64,
+	RESUME_TOKEN_BYTES = 16,
 };
 
 /* ---- What waits for something ---- */
 
-/* A packet that the socket did not take yet. */
+/*
+ * A packet, until it cannot be lost any more: a request until it is answered, the end of an
+ * attachment until a later request is (packets are read in order). The broker may die in between.
+ */
 struct output {
 	TAILQ_ENTRY(output) link;
 	uint32_t msgid; /* of a request; 0: a notification */
-	size_t length;
+	uint32_t length;
+	bool repeat;    /* over the next connection, if this one breaks */
+	bool sent;      /* over this connection or one before: it may have been done */
+	bool queued;    /* in client->output, else in client->sent */
 	uint8_t data[]; /* room for OUTPUT_CLOSE_BYTES at least, where made by output_new_close() */
 };
 
@@ -75,7 +84,9 @@ struct call {
 	enum wire_method_id method;
 	int64_t deadline; /* nanoseconds, clock_now() */
 	bool in_flight;
-	bool abandoned; /* nobody waits any more: whoever takes the answer frees it */
+	bool abandoned;        /* nobody waits any more: whoever takes the answer frees it */
+	bool rearming;         /* region.watch after the connection broke; nobody waits for it */
+	struct output *output; /* its packet, while it is in flight */
 
 	struct shmb_error error; /* .code: how it ended */
 	union {
@@ -105,13 +116,35 @@ struct call {
 
 /* ---- Client ---- */
 
+enum connection {
+	CONNECTION_UP,
+	CONNECTION_AWAY,     /* broken: connected again later */
+	CONNECTION_GREETING, /* connected again: whether the session goes on is not known yet */
+};
+
+/* What it takes to go on with the session over another connection; see resume.c. */
+struct resume {
+	bool possible; /* the broker can, and the program wants to */
+	char token[RESUME_TOKEN_BYTES];
+	char path[RESUME_PATH_BYTES];
+	char name[RESUME_NAME_BYTES]; /* as shown by the broker; not NUL-terminated */
+	size_t name_length;
+	int away_ms;     /* -1: for ever */
+	int socket;      /* of the new connection, until the session goes on over it; else -1 */
+	int64_t began;   /* nanoseconds, as all that follows: when this connection was made */
+	int64_t give_up; /* 0: never */
+	int64_t next;    /* when to try again */
+	int64_t backoff; /* what was waited last; 0: nothing yet */
+	uint32_t random; /* so that not all clients of a broker come at once */
+};
+
 struct shmb_client {
-	int socket;          /* open until the last reference goes */
+	int socket;          /* this number is the connection until the last reference goes */
 	uint32_t generation; /* see fork.h */
 	_Atomic unsigned refs;
 	_Atomic int timeout_ms;
 	int wait_limit_ms; /* of receiving on the socket; only ever lowered, see client.c */
-	_Atomic bool gone; /* the connection is unusable; never reset */
+	_Atomic bool gone; /* there is no way back to the broker; never reset */
 	int64_t spin_ns;   /* most that a wait may spin */
 	struct error_slot error;
 
@@ -125,8 +158,14 @@ struct shmb_client {
 	uint32_t max_requests;
 	uint32_t n_in_flight;
 	struct call *calls[CALL_BUCKETS];
-	struct output_queue output;
+	struct output_queue output; /* has not been sent over this connection */
+	struct output_queue sent;   /* has, and would be sent again; comes before the others */
+	uint32_t n_unanswered;      /* requests in `sent` */
+	enum connection connection;
+	struct resume resume;
 	struct shmb_region *watched[WATCH_BUCKETS];
+	uint32_t n_unarmed; /* watches that the broker does not know of since it came back */
+	int64_t rearm_at;   /* when to try again to arm them; 0: with the next answer */
 	struct arena *arenas[ARENA_BUCKETS];
 	struct semaphore *semaphores[SEMAPHORE_BUCKETS];
 	struct shmb_error goodbye; /* .code 0: none came */
@@ -137,6 +176,7 @@ struct shmb_client {
 	int epoll, event, timer; /* -1 until shmb_client_get_fd() */
 	bool event_set;
 	bool output_polled;
+	bool socket_polled;     /* the connection is in the epoll */
 	int64_t timer_deadline; /* what the timer is set to; 0: not set */
 	uint32_t n_async;       /* asynchronous calls in flight */
 
@@ -150,6 +190,7 @@ struct shmb_client {
 struct watch {
 	struct shmb_region *next; /* of its bucket, while registered */
 	bool registered;
+	bool unarmed; /* counted by client->n_unarmed */
 	unsigned types;
 	shmb_event_fn callback;
 	void *userdata;
@@ -219,6 +260,10 @@ int64_t clock_now(void);
 /* clock_poll_ms() - milliseconds from now to @deadline for poll(2), rounded up, not negative */
 int clock_poll_ms(int64_t deadline);
 
+/* client_timed_out() - what failed: the method, and whether the broker is away; no mutex held */
+void client_timed_out(struct shmb_client *client, enum wire_method_id method,
+		      struct shmb_error *ret_error);
+
 /* client_deadline() - until when a request that is made now may take */
 int64_t client_deadline(const struct shmb_client *client);
 
@@ -227,29 +272,42 @@ int64_t client_deadline(const struct shmb_client *client);
 /* output_new_close() - room for one region.close. Return: NULL if out of memory. */
 struct output *output_new_close(void);
 
+/* output_new_request() - a copy of @packet. Return: NULL if out of memory. */
+struct output *output_new_request(uint32_t msgid, const struct wire_buffer *packet);
+
 /*
- * output_send() - send a packet, or keep it until the socket takes it
- * @msgid: of a request; 0: a notification
+ * output_push() - send it, or keep it until the socket takes it; consumes it
  *
- * Return: 0 or SHMB_ENOMEM. A broker that is gone shows when reading.
+ * A broker that is gone shows when reading.
  */
-int output_send(struct shmb_client *client, uint32_t msgid, const struct wire_buffer *packet);
+void output_push(struct shmb_client *client, struct output *output);
 
 /* output_close() - give attachment @handle back; @room is consumed, and makes that this cannot fail
  */
 void output_close(struct shmb_client *client, struct output *room, uint32_t handle);
 
-/* output_notify() - a notification on best effort */
+/* output_notify() - a notification on best effort, forgotten if the connection breaks. Return: 0 or
+ * SHMB_ENOMEM. */
 int output_notify(struct shmb_client *client, enum wire_method_id method, const void *params);
 
 /* output_flush() - send what waits, as far as the socket takes it */
 void output_flush(struct shmb_client *client);
 
-/* output_withdraw() - take a request back. Return: false if it has been sent already. */
-bool output_withdraw(struct shmb_client *client, uint32_t msgid);
+/* output_blocked() - is it the socket that output waits for? */
+bool output_blocked(const struct shmb_client *client);
 
-/* output_waiting() - has request @msgid not been sent yet? */
-bool output_waiting(const struct shmb_client *client, uint32_t msgid);
+/* output_withdraw() - take a request back, and free it. Return: false if it may have been done. */
+bool output_withdraw(struct shmb_client *client, struct output *output);
+
+/* output_answered() - of a request that was sent: neither it nor what was sent before it can be
+ * lost any more */
+void output_answered(struct shmb_client *client, struct output *output);
+
+/* output_lost() - the connection broke: all that may be lost waits again, in its old order */
+void output_lost(struct shmb_client *client);
+
+/* output_again() - how many requests wait that were sent before; they come before the others */
+uint32_t output_again(const struct shmb_client *client);
 
 void output_clear(struct shmb_client *client);
 
@@ -268,6 +326,11 @@ struct call *call_free(struct call *call);
  * Return: 0, SHMB_EBUSY (too many in flight), SHMB_EDISCONNECTED, SHMB_ENOMEM, SHMB_EINVAL.
  */
 int call_start(struct shmb_client *client, struct call *call, const void *params, int64_t deadline);
+
+/* call_start_anyway() - the same, also with too many in flight: then it is sent when there are less
+ */
+int call_start_anyway(struct shmb_client *client, struct call *call, const void *params,
+		      int64_t deadline);
 
 /*
  * call_run() - start it and wait for its answer, at most until the client's timeout; no mutex held
@@ -294,6 +357,12 @@ int call_answer(struct shmb_client *client, struct error_slot *slot, struct call
 int call_ask(struct shmb_client *client, struct error_slot *slot, enum wire_method_id method,
 	     const void *params, int (*take)(struct call *call, const void *result), void *context);
 
+/* calls_sleep() - until something is answered, at most until @deadline, without the mutex */
+void calls_sleep(struct shmb_client *client, int64_t deadline);
+
+/* calls_poll() - poll a socket without the mutex. Return: what poll(2) saw there. */
+int calls_poll(struct shmb_client *client, int socket, short events, int64_t deadline);
+
 /* calls_expire() - end the asynchronous calls whose time has passed */
 void calls_expire(struct shmb_client *client);
 
@@ -318,6 +387,9 @@ void calls_clear(struct shmb_client *client);
  */
 void call_give_back(struct shmb_client *client, struct call *call, bool failed);
 
+/* call_remove() - take a name away; nobody waits for the answer */
+void call_remove(struct shmb_client *client, const char *name, enum object_kind kind);
+
 /* call_answered() - a response came; takes descriptors out of @packet */
 void call_answered(struct shmb_client *client, const struct wire_incoming *message,
 		   struct packet *packet);
@@ -330,8 +402,45 @@ unsigned receive_packets(struct shmb_client *client, unsigned most);
 /* receive_wait() - wait for one packet without the mutex, for at most wait_limit_ms, and take it */
 void receive_wait(struct shmb_client *client);
 
-/* receive_disconnect() - the connection has ended, or is ended by us: code and what tell why */
+/* receive_disconnect() - the connection has ended, or is ended by us: code and what tell why. It
+ * may come back. */
 void receive_disconnect(struct shmb_client *client, int code, const char *what);
+
+/* receive_give_up() - there is no way back */
+void receive_give_up(struct shmb_client *client, const struct shmb_error *why);
+
+/* ---- resume.c: going on over another connection; the mutex is held ---- */
+
+/* resume_keep() - what is needed for it, before the first hello: the broker's path, our name */
+void resume_keep(struct shmb_client *client, const char *path, const char *name);
+
+/* resume_hello() - the first hello, or one that asks for our session */
+struct wire_hello_params resume_hello(const struct shmb_client *client, bool again);
+
+/* resume_check() - the broker's answer to hello: what we keep of it. Return: 0 or SHMB_EVERSION. */
+int resume_check(struct shmb_client *client, const struct wire_hello_result *hello);
+
+/*
+ * resume_begin() - the connection broke
+ * @hung_up: the broker died, as far as one can tell
+ *
+ * Return: false: there is no way back.
+ */
+bool resume_begin(struct shmb_client *client, bool hung_up);
+
+/* resume_advance() - do what can be done now, without blocking; of those who may read, one does it
+ */
+void resume_advance(struct shmb_client *client);
+
+/* resume_wait() - the same after waiting for something to do; for the reader; lets go of the mutex
+ */
+void resume_wait(struct shmb_client *client, int64_t deadline);
+
+/* resume_deadline() - when an event loop has to advance; 0: it need not */
+int64_t resume_deadline(const struct shmb_client *client);
+
+/* resume_farewell() - the last reference goes: tell a broker that came back meanwhile. No mutex. */
+void resume_farewell(struct shmb_client *client);
 
 /* ---- loop.c; the mutex is held ---- */
 
@@ -342,8 +451,16 @@ void loop_unqueue(struct shmb_client *client, struct work *work);
 /* loop_output_changed() - output began or ceased to wait */
 void loop_output_changed(struct shmb_client *client);
 
-/* loop_deadline_changed() - an asynchronous call came or went */
+/* loop_deadline_changed() - an asynchronous call came or went, or when to connect again */
 void loop_deadline_changed(struct shmb_client *client);
+
+/* loop_watch(), loop_unwatch() - look at a connection's socket, or no longer. Return: 0, or -1: it
+ * cannot be looked at now. */
+int loop_watch(struct shmb_client *client, int socket);
+void loop_unwatch(struct shmb_client *client, int socket);
+
+/* loop_watch_connection() - look at the connection; if that fails it is tried again */
+void loop_watch_connection(struct shmb_client *client);
 
 /* loop_disconnected() - stop looking at the socket, wake the loop */
 void loop_disconnected(struct shmb_client *client);
@@ -419,6 +536,18 @@ void watch_event(struct shmb_client *client, const struct wire_region_event *eve
 
 /* watch_armed() - a region.watch was answered */
 void watch_armed(struct shmb_region *region);
+
+/* watch_rearmed() - the same, for one of watch_arm_lost(); @code: 0 or why not */
+void watch_rearmed(struct shmb_region *region, int code);
+
+/* watch_lose_all() - the connection broke, and the broker's watches with it */
+void watch_lose_all(struct shmb_client *client);
+
+/* watch_arm_lost() - arm them again, as many as may be asked for now */
+void watch_arm_lost(struct shmb_client *client);
+
+/* watch_deadline() - when to call it again; 0: with the next answer, or never */
+int64_t watch_deadline(const struct shmb_client *client);
 
 void watch_end(struct shmb_region *region);
 void watch_end_all(struct shmb_client *client);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * For event loops: the one descriptor, and the callbacks. The descriptor is an epoll that holds the
- * socket (also for writing while output waits), an eventfd (a blocking call of some thread took
- * something off the socket that a callback is due for) and a timer (the next asynchronous call to
- * expire). Callbacks run in shmb_client_process() and nowhere else.
+ * socket (also for writing while output waits; none while the broker is away), an eventfd (a
+ * blocking call of some thread took something off the socket that a callback is due for) and a
+ * timer (the next asynchronous call to expire, the next look for a broker that is away). Callbacks
+ * run in shmb_client_process() and nowhere else.
  */
 
 #include <errno.h>
@@ -15,6 +16,8 @@
 #include <unistd.h>
 
 #include "client.h"
+
+enum { RETRY_NS = 100000000 }; /* until the system may have room for us in the epoll again */
 
 /* ---- The descriptor ---- */
 
@@ -70,7 +73,12 @@ static int open_descriptors(struct shmb_client *client)
 		return -1;
 	if (add(client, client->event, EPOLLIN) < 0 || add(client, client->timer, EPOLLIN) < 0)
 		return -1;
-	return client->gone ? 0 : add(client, client->socket, EPOLLIN);
+	if (client->gone || client->connection == CONNECTION_AWAY)
+		return 0;
+	if (client->connection == CONNECTION_GREETING)
+		return add(client, client->resume.socket, EPOLLIN);
+	client->socket_polled = add(client, client->socket, EPOLLIN) == 0;
+	return client->socket_polled ? 0 : -1;
 }
 
 static int open_loop(struct shmb_client *client)
@@ -81,7 +89,7 @@ static int open_loop(struct shmb_client *client)
 		loop_close(client);
 		return error;
 	}
-	client->event_set = client->output_polled = false;
+	client->event_set = false;
 	loop_output_changed(client);
 	set_timer(client, client->timer_deadline);
 	if (client->gone || !TAILQ_EMPTY(&client->work))
@@ -98,22 +106,61 @@ void loop_close(struct shmb_client *client)
 			close(*fds[i]);
 		*fds[i] = -1;
 	}
+	client->socket_polled = client->output_polled = false;
+}
+
+int loop_watch(struct shmb_client *client, int socket)
+{
+	return client->epoll < 0 ? 0 : add(client, socket, EPOLLIN);
+}
+
+/* Also where the number will stay: a forked child may keep the socket behind it open. */
+void loop_unwatch(struct shmb_client *client, int socket)
+{
+	if (client->epoll >= 0)
+		epoll_ctl(client->epoll, EPOLL_CTL_DEL, socket, NULL);
+	if (socket == client->socket)
+		client->socket_polled = client->output_polled = false;
+}
+
+void loop_watch_connection(struct shmb_client *client)
+{
+	if (client->epoll < 0 || client->socket_polled)
+		return;
+	client->socket_polled = loop_watch(client, client->socket) == 0;
+	loop_output_changed(client);
 }
 
 void loop_output_changed(struct shmb_client *client)
 {
-	bool wanted = !TAILQ_EMPTY(&client->output);
+	bool wanted = output_blocked(client);
 	struct epoll_event event = { .events = wanted ? EPOLLIN | EPOLLOUT : EPOLLIN };
 
-	if (client->epoll < 0 || client->gone || wanted == client->output_polled)
+	if (!client->socket_polled || client->gone || wanted == client->output_polled)
 		return;
 	if (epoll_ctl(client->epoll, EPOLL_CTL_MOD, client->socket, &event) == 0)
 		client->output_polled = wanted;
 }
 
+static int64_t sooner(int64_t a, int64_t b)
+{
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+static int64_t next_deadline(const struct shmb_client *client)
+{
+	int64_t next = sooner(calls_next_deadline(client), resume_deadline(client));
+
+	next = sooner(next, watch_deadline(client));
+	if (client->epoll >= 0 && client->connection == CONNECTION_UP && !client->socket_polled &&
+	    !client->gone)
+		next = sooner(next, clock_now() + RETRY_NS);
+	return next;
+}
+
 void loop_deadline_changed(struct shmb_client *client)
 {
-	int64_t next = calls_next_deadline(client);
+	int64_t next = next_deadline(client);
 
 	if (next != client->timer_deadline)
 		set_timer(client, next);
@@ -121,8 +168,9 @@ void loop_deadline_changed(struct shmb_client *client)
 
 void loop_disconnected(struct shmb_client *client)
 {
-	if (client->epoll >= 0)
-		epoll_ctl(client->epoll, EPOLL_CTL_DEL, client->socket, NULL);
+	loop_unwatch(client, client->socket);
+	if (client->resume.socket >= 0)
+		loop_unwatch(client, client->resume.socket);
 	set_event(client);
 }
 
@@ -232,16 +280,27 @@ static int run_due(struct shmb_client *client)
 static void prepare(struct shmb_client *client)
 {
 	uint64_t expirations;
+	ssize_t taken;
 
 	client->collecting = true;
 	clear_event(client);
-	if (client->timer >= 0)
-		while (read(client->timer, &expirations, sizeof(expirations)) < 0 && errno == EINTR)
-			;
+	if (client->timer >= 0) {
+		do
+			taken = read(client->timer, &expirations, sizeof(expirations));
+		while (taken < 0 && errno == EINTR);
+		if (taken > 0)
+			client->timer_deadline = 0; /* is to be set again, whatever for */
+	}
+	if (client->connection == CONNECTION_UP && !client->gone)
+		loop_watch_connection(client);
 	output_flush(client);
 	/* While a thread polls the socket, what comes is its: it would sleep on without it. */
-	if (!client->reading)
+	if (!client->reading) {
+		if (client->connection != CONNECTION_UP)
+			resume_advance(client);
 		receive_packets(client, PACKETS_PER_PROCESS);
+	}
+	watch_arm_lost(client);
 	calls_expire(client);
 	client->collecting = false;
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packets on their way out. Sends at once where it can; what the socket does not take waits in
- * order, and later calls, waiting threads or the event loop send it. Never blocks.
+ * Packets on their way out, and those that would have to be sent again. Sends at once where it can;
+ * what the socket does not take waits in order, and later calls, waiting threads or the event loop
+ * send it. Never blocks. Knows no answers; when the connection breaks it only puts everything back
+ * in line.
  */
 
 #include <errno.h>
@@ -18,45 +20,97 @@ struct output *output_new_close(void)
 	return malloc(sizeof(struct output) + OUTPUT_CLOSE_BYTES);
 }
 
-static void enqueue(struct shmb_client *client, struct output *output, uint32_t msgid,
-		    const struct wire_buffer *packet)
+static void fill(struct output *output, uint32_t msgid, const struct wire_buffer *packet)
 {
 	output->msgid = msgid;
-	output->length = packet->length;
+	output->length = (uint32_t)packet->length;
+	output->repeat = true;
+	output->sent = false;
 	memcpy(output->data, packet->data, packet->length);
-	TAILQ_INSERT_TAIL(&client->output, output, link);
-	loop_output_changed(client);
 }
 
+struct output *output_new_request(uint32_t msgid, const struct wire_buffer *packet)
+{
+	struct output *output = malloc(sizeof(*output) + packet->length);
+
+	if (output)
+		fill(output, msgid, packet);
+	return output;
+}
+
+/* ---- Sending ---- */
+
 /*
- * Return: true if the packet needs no more care: it was sent, or the broker is gone, which whoever
- * reads will learn together with the reason that the broker may have left there.
+ * Return: true if the packet needs no more care now: it was sent, or the broker is gone, which
+ * whoever reads will learn together with the reason that the broker may have left there.
  */
 static bool send_now(struct shmb_client *client, const void *data, size_t length)
 {
 	int result = packet_send(client->socket, data, length, NULL, 0);
 
-	if (result == -EAGAIN)
-		return false;
-	if (result < 0 && result != -EPIPE && result != -ECONNRESET && result != -ENOTCONN)
+	if (result >= 0 || result == -EPIPE || result == -ECONNRESET || result == -ENOTCONN)
+		return true;
+	if (result != -EAGAIN)
 		receive_disconnect(client, SHMB_EDISCONNECTED, "send");
-	return true;
+	return false;
 }
 
-int output_send(struct shmb_client *client, uint32_t msgid, const struct wire_buffer *packet)
+static bool can_send(const struct shmb_client *client)
+{
+	return client->connection == CONNECTION_UP && !client->gone;
+}
+
+/* The broker remembers only so many requests, should they have to be repeated. */
+static bool held_back(const struct shmb_client *client, const struct output *output)
+{
+	return output->msgid != 0 && client->n_unanswered >= client->max_requests;
+}
+
+/* It is the first in line, and has been sent. */
+static void keep(struct shmb_client *client, struct output *output)
+{
+	TAILQ_REMOVE(&client->output, output, link);
+	if (!output->repeat) {
+		free(output);
+		return;
+	}
+	output->sent = true;
+	output->queued = false;
+	TAILQ_INSERT_TAIL(&client->sent, output, link);
+	if (output->msgid != 0)
+		client->n_unanswered++;
+}
+
+void output_flush(struct shmb_client *client)
 {
 	struct output *output;
 
-	if (client->gone)
-		return 0;
+	while (can_send(client) && (output = TAILQ_FIRST(&client->output))) {
+		/* What fails may have cleared the queue. */
+		// NOLINTNEXTLINE(clang-analyzer-unix.Malloc) it does not see through TAILQ_REMOVE
+		if (held_back(client, output) || !send_now(client, output->data, output->length))
+			break;
+		keep(client, output);
+	}
+	loop_output_changed(client);
+}
+
+bool output_blocked(const struct shmb_client *client)
+{
+	const struct output *output = TAILQ_FIRST(&client->output);
+
+	return output && can_send(client) && !held_back(client, output);
+}
+
+void output_push(struct shmb_client *client, struct output *output)
+{
+	if (client->gone) {
+		free(output);
+		return;
+	}
+	output->queued = true;
+	TAILQ_INSERT_TAIL(&client->output, output, link);
 	output_flush(client);
-	if (TAILQ_EMPTY(&client->output) && send_now(client, packet->data, packet->length))
-		return 0;
-	output = malloc(sizeof(*output) + packet->length);
-	if (!output)
-		return SHMB_ENOMEM;
-	enqueue(client, output, msgid, packet);
-	return 0;
 }
 
 void output_close(struct shmb_client *client, struct output *room, uint32_t handle)
@@ -64,63 +118,43 @@ void output_close(struct shmb_client *client, struct output *room, uint32_t hand
 	struct wire_region_handle params = { .handle = handle };
 	struct wire_buffer *packet = &client->scratch;
 
-	if (client->gone || wire_encode_notification(packet, WIRE_REGION_CLOSE, &params) < 0 ||
+	if (wire_encode_notification(packet, WIRE_REGION_CLOSE, &params) < 0 ||
 	    packet->length > OUTPUT_CLOSE_BYTES) {
 		free(room);
 		return;
 	}
-	output_flush(client);
-	if (TAILQ_EMPTY(&client->output) && send_now(client, packet->data, packet->length))
-		free(room);
-	else
-		enqueue(client, room, 0, packet);
+	fill(room, 0, packet);
+	output_push(client, room);
 }
 
 int output_notify(struct shmb_client *client, enum wire_method_id method, const void *params)
 {
-	int result = wire_encode_notification(&client->scratch, method, params);
-
-	return result < 0 ? result : output_send(client, 0, &client->scratch);
-}
-
-void output_flush(struct shmb_client *client)
-{
+	struct wire_buffer *packet = &client->scratch;
 	struct output *output;
+	int result;
 
-	if (TAILQ_EMPTY(&client->output))
-		return;
-	while ((output = TAILQ_FIRST(&client->output))) {
-		// NOLINTNEXTLINE(clang-analyzer-unix.Malloc) it does not see through TAILQ_REMOVE
-		if (!send_now(client, output->data, output->length))
-			return;
-		if (client->gone) /* the queue has been cleared */
-			return;
-		TAILQ_REMOVE(&client->output, output, link);
-		free(output);
-	}
-	loop_output_changed(client);
-}
-
-static struct output *find(const struct shmb_client *client, uint32_t msgid)
-{
-	struct output *output;
-
-	TAILQ_FOREACH(output, &client->output, link)
-		if (output->msgid == msgid)
-			return output;
-	return NULL;
-}
-
-bool output_waiting(const struct shmb_client *client, uint32_t msgid)
-{
-	return find(client, msgid) != NULL;
-}
-
-bool output_withdraw(struct shmb_client *client, uint32_t msgid)
-{
-	struct output *output = find(client, msgid);
-
+	if (!can_send(client))
+		return 0;
+	result = wire_encode_notification(packet, method, params);
+	if (result < 0)
+		return result;
+	if (TAILQ_EMPTY(&client->output) && send_now(client, packet->data, packet->length))
+		return 0;
+	if (!can_send(client)) /* the connection broke just now */
+		return 0;
+	output = output_new_request(0, packet);
 	if (!output)
+		return SHMB_ENOMEM;
+	output->repeat = false;
+	output_push(client, output);
+	return 0;
+}
+
+/* ---- What becomes of it ---- */
+
+bool output_withdraw(struct shmb_client *client, struct output *output)
+{
+	if (output->sent)
 		return false;
 	TAILQ_REMOVE(&client->output, output, link);
 	free(output);
@@ -128,12 +162,62 @@ bool output_withdraw(struct shmb_client *client, uint32_t msgid)
 	return true;
 }
 
-void output_clear(struct shmb_client *client)
+void output_answered(struct shmb_client *client, struct output *output)
 {
-	struct output *output;
+	struct output *before = TAILQ_PREV(output, output_queue, link), *next;
 
-	while ((output = TAILQ_FIRST(&client->output))) {
+	for (; before; before = next) {
+		next = TAILQ_PREV(before, output_queue, link);
+		if (before->msgid != 0)
+			continue;
+		TAILQ_REMOVE(&client->sent, before, link);
+		free(before);
+	}
+	TAILQ_REMOVE(&client->sent, output, link);
+	client->n_unanswered--;
+	free(output);
+}
+
+void output_lost(struct shmb_client *client)
+{
+	struct output *output, *next;
+
+	TAILQ_CONCAT(&client->sent, &client->output, link);
+	TAILQ_CONCAT(&client->output, &client->sent, link);
+	client->n_unanswered = 0;
+	for (output = TAILQ_FIRST(&client->output); output; output = next) {
+		next = TAILQ_NEXT(output, link);
+		output->queued = true;
+		if (output->repeat)
+			continue;
 		TAILQ_REMOVE(&client->output, output, link);
 		free(output);
 	}
+}
+
+uint32_t output_again(const struct shmb_client *client)
+{
+	const struct output *output;
+	uint32_t n = 0;
+
+	TAILQ_FOREACH(output, &client->output, link)
+		n += output->msgid != 0 && output->sent;
+	return n;
+}
+
+static void clear(struct output_queue *queue)
+{
+	struct output *output;
+
+	while ((output = TAILQ_FIRST(queue))) {
+		TAILQ_REMOVE(queue, output, link);
+		free(output);
+	}
+}
+
+void output_clear(struct shmb_client *client)
+{
+	clear(&client->output);
+	clear(&client->sent);
+	client->n_unanswered = 0;
 }

@@ -93,6 +93,11 @@ static int take_received(struct shmb_client *client, int result, struct packet *
 	return -1;
 }
 
+static bool is_up(const struct shmb_client *client)
+{
+	return client->connection == CONNECTION_UP && !client->gone;
+}
+
 static int receive(struct shmb_client *client, struct packet *packet)
 {
 	return packet_receive(client->socket, client->input, sizeof(client->input), packet);
@@ -103,7 +108,7 @@ unsigned receive_packets(struct shmb_client *client, unsigned most)
 	bool was_reset = false;
 	unsigned n = 0;
 
-	while (n < most && !client->gone) {
+	while (n < most && is_up(client)) {
 		struct packet packet;
 		int taken = take_received(client, receive(client, &packet), &packet, &was_reset);
 
@@ -125,7 +130,8 @@ void receive_wait(struct shmb_client *client)
 	result = packet_receive_wait(client->socket, client->input, sizeof(client->input), &packet);
 	pthread_mutex_lock(&client->mutex);
 	client->reading = false;
-	if (client->gone) {
+	/* Another thread saw the end while it sent; what was received will be asked for again. */
+	if (!is_up(client)) {
 		if (result == 1)
 			packet_close_fds(&packet);
 		return;
@@ -134,25 +140,40 @@ void receive_wait(struct shmb_client *client)
 		receive_packets(client, 1);
 }
 
+/* What a broker does not say to a client that may come back. */
+static bool is_final(const struct shmb_error *goodbye)
+{
+	return goodbye->code == SHMB_EPROTO || goodbye->code == SHMB_EACCES;
+}
+
 void receive_disconnect(struct shmb_client *client, int code, const char *what)
 {
 	struct shmb_error error = { .code = code };
 
 	if (client->gone)
 		return;
-	client->gone = true;
+	if (code == SHMB_EDISCONNECTED && !is_final(&client->goodbye) &&
+	    resume_begin(client, *what == '\0' && client->goodbye.code == 0))
+		return;
 	error_what(&error, what, strlen(what));
 	if (client->goodbye.code != 0) {
 		error = client->goodbye;
 		if (client->greeted)
 			error.code = SHMB_EDISCONNECTED;
 	}
-	error_set(&client->error, &error);
+	receive_give_up(client, &error);
+}
+
+void receive_give_up(struct shmb_client *client, const struct shmb_error *why)
+{
+	client->gone = true;
+	client->goodbye = *why; /* later calls tell it, too */
+	error_set(&client->error, why);
 	/* Not for writing: the broker would take that for our end, and undo what our handles still
 	 * hold. Freeing the last of them closes the socket. */
 	shutdown(client->socket, SHUT_RD);
 	output_clear(client);
-	calls_disconnect(client, &error);
+	calls_disconnect(client, why);
 	watch_disconnect_all(client);
 	loop_disconnected(client);
 	pthread_cond_broadcast(&client->cond);

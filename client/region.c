@@ -306,7 +306,6 @@ static int prepare_open(struct shmb_client *client, const char *name, unsigned a
 static int attach_lock(struct shmb_region *region, int created)
 {
 	struct shmb_client *client = region->client;
-	struct wire_remove_params params = { .name = wire_string(region->name) };
 	int result = locker_attach(&region->locker, client, region->handle, &client->error);
 
 	if (result == 0)
@@ -314,7 +313,7 @@ static int attach_lock(struct shmb_region *region, int created)
 	/* As call_give_back(). */
 	if (created) {
 		pthread_mutex_lock(&client->mutex);
-		output_notify(client, WIRE_REGION_REMOVE, &params);
+		call_remove(client, region->name, OBJECT_REGION);
 		pthread_mutex_unlock(&client->mutex);
 	}
 	shmb_region_free(region);

@@ -4,6 +4,9 @@
  * again with what was told, so that nothing that happened meanwhile is missed, and at most one
  * event is on its way. What the broker sends is a hint to look; what is told is the difference to
  * what was told before.
+ *
+ * The broker does not keep watches when it dies. When it is back they are armed with what was told
+ * last, each by a request that nobody waits for, so that one that is refused is tried again.
  */
 
 #include "client.h"
@@ -12,6 +15,8 @@ enum {
 	TYPES_WIRE = SHMB_EVENT_PUBLISHED | SHMB_EVENT_RESIZED | SHMB_EVENT_REMOVED,
 	TYPES_ALL = TYPES_WIRE | SHMB_EVENT_DISCONNECTED,
 };
+
+enum { REARM_NS = 1000000000 }; /* until arming is tried again */
 
 /* ---- The table of watched regions, by handle ---- */
 
@@ -57,10 +62,22 @@ static void queue(struct shmb_region *region)
 	loop_queue(region->client, &region->work);
 }
 
+static void set_unarmed(struct shmb_region *region, bool unarmed)
+{
+	if (region->watch.unarmed == unarmed)
+		return;
+	region->watch.unarmed = unarmed;
+	if (unarmed)
+		region->client->n_unarmed++;
+	else
+		region->client->n_unarmed--;
+}
+
 void watch_end(struct shmb_region *region)
 {
 	if (region->watch.registered)
 		take_out(region);
+	set_unarmed(region, false);
 	region->watch.types = 0;
 	region->watch.events = 0;
 	region->watch.serial++;
@@ -136,9 +153,99 @@ static int rearm(struct shmb_region *region)
 {
 	struct wire_region_watch_params params = params_of(region);
 
-	if (params.types == 0 || region->client->gone)
+	/* Since the broker was away, all are about to be armed anyway. */
+	if (params.types == 0 || region->client->gone || region->watch.unarmed)
 		return 0;
 	return output_notify(region->client, WIRE_REGION_WATCH, &params);
+}
+
+/* ---- After the broker was away ---- */
+
+void watch_lose_all(struct shmb_client *client)
+{
+	client->rearm_at = 0;
+	for (size_t i = 0; i < WATCH_BUCKETS; i++)
+		for (struct shmb_region *region = client->watched[i]; region;
+		     region = region->watch.next)
+			set_unarmed(region, (region->watch.types & TYPES_WIRE) != 0);
+}
+
+static int arm_again(struct shmb_region *region)
+{
+	struct wire_region_watch_params params = params_of(region);
+	struct call *call = call_new(WIRE_REGION_WATCH);
+	int result;
+
+	if (!call)
+		return SHMB_ENOMEM;
+	call->abandoned = true;
+	call->rearming = true;
+	call->watching = region;
+	/* First: a connection that breaks now loses it again. */
+	region->watch.n_arming++;
+	set_unarmed(region, false);
+	result = call_start(region->client, call, &params, 0);
+	if (result == 0)
+		return 0;
+	region->watch.n_arming--;
+	set_unarmed(region, true);
+	call_free(call);
+	return result;
+}
+
+static void try_later(struct shmb_client *client)
+{
+	client->rearm_at = clock_now() + REARM_NS;
+	loop_deadline_changed(client);
+}
+
+/* Return: false: no more for now. */
+static bool arm_bucket(struct shmb_client *client, struct shmb_region *region)
+{
+	for (; region && client->connection == CONNECTION_UP; region = region->watch.next) {
+		int result = region->watch.unarmed ? arm_again(region) : 0;
+
+		if (result == 0)
+			continue;
+		if (result != SHMB_EBUSY) /* else the next answer makes room */
+			try_later(client);
+		return false;
+	}
+	return true;
+}
+
+void watch_arm_lost(struct shmb_client *client)
+{
+	if (client->n_unarmed == 0 || client->connection != CONNECTION_UP || client->gone)
+		return;
+	if (client->rearm_at != 0 && clock_now() < client->rearm_at)
+		return;
+	client->rearm_at = 0;
+	for (size_t i = 0; i < WATCH_BUCKETS && client->n_unarmed > 0; i++)
+		if (!arm_bucket(client, client->watched[i]))
+			break;
+}
+
+int64_t watch_deadline(const struct shmb_client *client)
+{
+	bool may = client->n_unarmed > 0 && client->connection == CONNECTION_UP && !client->gone;
+
+	return may ? client->rearm_at : 0;
+}
+
+void watch_rearmed(struct shmb_region *region, int code)
+{
+	struct watch *watch = &region->watch;
+
+	/* The broker will tell nothing more of what it does not know. */
+	if (code == SHMB_ENOENT && watch->registered)
+		watch->events |= SHMB_EVENT_REMOVED;
+	watch_armed(region);
+	if (code == 0 || code == SHMB_ENOENT || !watch->registered || region->client->gone)
+		return;
+	/* If it has been replaced meanwhile, arming it once more does no harm. */
+	set_unarmed(region, true);
+	try_later(region->client);
 }
 
 /* What is new since it was last told. */
@@ -221,6 +328,7 @@ static int begin(struct shmb_region *region, const struct watch *wanted, uint64_
 	watch->size = region_bytes(region);
 	watch->serial++;
 	watch->n_arming++;
+	set_unarmed(region, false);
 	*ret_serial = watch->serial;
 	*ret_params = params_of(region);
 	return 0;
@@ -241,6 +349,7 @@ static int arm(struct shmb_region *region, const struct watch *wanted, struct ca
 	struct wire_region_watch_params params = { .types = 0 };
 	struct shmb_error error = { .code = 0 };
 	uint64_t serial = 0;
+	bool abandoned;
 
 	pthread_mutex_lock(&client->mutex);
 	error.code = begin(region, wanted, &serial, &params);
@@ -254,12 +363,14 @@ static int arm(struct shmb_region *region, const struct watch *wanted, struct ca
 		return error.code < 0 ? region_refuse(region, error.code, NULL) : 0;
 	}
 	call->watching = region;
-	error.code = call_run(client, call, &params);
-	if (error.code == 0)
+	abandoned = call_run(client, call, &params) < 0;
+	if (!abandoned)
 		error = call->error;
+	else
+		client_timed_out(client, WIRE_REGION_WATCH, &error);
 
 	pthread_mutex_lock(&client->mutex);
-	if (error.code != SHMB_ETIMEDOUT) {
+	if (!abandoned) {
 		if (call->watching) /* it could not even be sent */
 			watch_armed(region);
 		call_free(call);
