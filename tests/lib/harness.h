@@ -421,6 +421,30 @@ enum raw_kind { RAW_REGION = 1, RAW_LOCK = 2, RAW_SEMAPHORE = 3 };
 int raw_close(struct raw *raw, uint64_t handle);
 int raw_remove(struct raw *raw, const char *name, enum raw_kind kind);
 
+/* raw_greet() - connected, hello said */
+struct raw *raw_greet(const struct broker *broker);
+
+/* raw_return() - the session goes on over a new connection; the old one is given back */
+struct raw *raw_return(struct broker *broker, struct raw *raw, uint32_t again);
+
+/* raw_survive() - the same after a crash of the daemon */
+struct raw *raw_survive(struct broker *broker, struct raw *raw, uint32_t again);
+
+/* raw_make() - a region of 4096 bytes and mode 0700, whose memory is of no interest. Return:
+ * handle. raw_stat_handle(): 0 or the error's code. */
+uint64_t raw_make(struct raw *raw, const char *name, uint64_t lifetime);
+int raw_stat_handle(struct raw *raw, uint64_t handle);
+
+/* raw_be_condemned() - break the protocol, and take the goodbye */
+void raw_be_condemned(struct broker *broker, struct raw *raw);
+
+/* What must be as before, after what must not have changed anything. */
+struct figures {
+	uint64_t regions, attachments, locks, semaphores, slots, bytes, away;
+};
+struct figures figures_read(struct broker *broker);
+void figures_check(const struct figures *now, const struct figures *before);
+
 /* raw_names() - the first page of what there is of a kind, locks without those of regions. Return:
  * how many. */
 enum { RAW_PAGE_MAX = 64 };

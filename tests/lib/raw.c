@@ -210,6 +210,86 @@ int raw_open(struct raw *raw, const char *name, unsigned access,
 	return take_fds(raw, raw_call(raw, WIRE_REGION_OPEN, &params, ret_attached), 2, ret_fds);
 }
 
+/* ---- Sessions that go on ---- */
+
+struct raw *raw_greet(const struct broker *broker)
+{
+	struct raw *raw = raw_connect(broker);
+
+	raw_hello(raw);
+	return raw;
+}
+
+struct raw *raw_return(struct broker *broker, struct raw *raw, uint32_t again)
+{
+	struct raw *back = raw_connect(broker);
+
+	CHECK_OK(raw_resume(back, raw->token, again));
+	CHECK(back->resumed);
+	CHECK(memcmp(back->token, raw->token, sizeof(raw->token)) == 0);
+	back->msgid = raw->msgid;
+	raw_free(raw);
+	return back;
+}
+
+struct raw *raw_survive(struct broker *broker, struct raw *raw, uint32_t again)
+{
+	broker_crash(broker);
+	broker_restart(broker);
+	return raw_return(broker, raw, again);
+}
+
+uint64_t raw_make(struct raw *raw, const char *name, uint64_t lifetime)
+{
+	struct wire_region_attached attached;
+	int fds[2];
+
+	CHECK_OK(raw_create(raw, name, 4096, 0700, lifetime, &attached, fds));
+	close(fds[0]);
+	close(fds[1]);
+	return attached.handle;
+}
+
+int raw_stat_handle(struct raw *raw, uint64_t handle)
+{
+	const struct wire_region_ref ref = { .has = WIRE_HAS(region_ref, handle),
+					     .handle = handle };
+	struct wire_region_info info;
+
+	return raw_call(raw, WIRE_REGION_STAT, &ref, &info);
+}
+
+void raw_be_condemned(struct broker *broker, struct raw *raw)
+{
+	CHECK_OK(raw_send(raw, "nonsense", 8, NULL, 0));
+	CHECK_CODE(raw_goodbye(raw), SHMB_EPROTO);
+	UNTIL(broker, broker_stat(broker, "condemned") == 1);
+}
+
+struct figures figures_read(struct broker *broker)
+{
+	return (struct figures){
+		.regions = broker_stat(broker, "regions"),
+		.attachments = broker_stat(broker, "attachments"),
+		.locks = broker_stat(broker, "locks"),
+		.semaphores = broker_stat(broker, "semaphores"),
+		.slots = broker_stat(broker, "slots"),
+		.bytes = broker_stat(broker, "bytes"),
+		.away = broker_stat(broker, "away"),
+	};
+}
+
+void figures_check(const struct figures *now, const struct figures *before)
+{
+	CHECK_INT(now->regions, before->regions);
+	CHECK_INT(now->attachments, before->attachments);
+	CHECK_INT(now->locks, before->locks);
+	CHECK_INT(now->semaphores, before->semaphores);
+	CHECK_INT(now->slots, before->slots);
+	CHECK_INT(now->bytes, before->bytes);
+	CHECK_INT(now->away, before->away);
+}
+
 /* ---- Locks and semaphores ---- */
 
 static void *map_shared(int fd, size_t bytes)
