@@ -15,13 +15,14 @@ RUN ?=
 # No built-in rules: nothing here is made by make itself.
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := all
-.PHONY: help all demo test bench storm install lint format tidy fuzz model coverage deps deps-ci clean
+.PHONY: help all demo test bench storm storm-daemon install lint format tidy fuzz model coverage deps deps-ci clean
 
 help:
 	@echo 'make demo        build, then move a real file through shared memory and verify it [FILE=path]'
 	@echo 'make test        build and run every test                 [PRESET=dev|release|clang|asan|tsan]'
 	@echo 'make bench       build and measure, each figure beside its floor            [ARGS="--json NAME"]'
 	@echo 'make storm       locks and semaphores while processes are killed  [KILLS=50000 SECONDS=0 SEED=number]'
+	@echo 'make storm-daemon  the same and more while the broker is killed   [KILLS=1000 SECONDS=0 SEED=number]'
 	@echo 'make install     library, headers, daemon, command, units, manual  [PREFIX=/usr/local DESTDIR=]'
 	@echo 'make lint        layers, exports, format, documents'
 	@echo 'make format      lay out every C file as .clang-format says'
@@ -49,6 +50,12 @@ bench: all
 
 storm: all
 	STORM_KILLS=$(KILLS) STORM_SECONDS=$(SECONDS) STORM_SEED=$(SEED) build/release/tests/storm/storm kills
+
+# Half of it with regions in /dev/shm, half with memfds and a store.
+storm-daemon: KILLS = 1000
+storm-daemon: all
+	STORM_KILLS=$$(($(KILLS) / 2)) STORM_SECONDS=$$(($(SECONDS) / 2)) STORM_SEED=$(SEED) \
+		build/release/tests/storm/storm_daemon
 
 install: deps
 	cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null

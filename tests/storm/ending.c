@@ -31,6 +31,28 @@ void take_gauges(const struct storm *storm, uint64_t *ret_gauges)
 	CHECK_OK(shmb_client_stats(storm->kit.client, take_gauge, ret_gauges));
 }
 
+struct figure {
+	const char *name;
+	uint64_t value;
+};
+
+static int take_figure(const char *name, uint64_t value, void *userdata)
+{
+	struct figure *figure = userdata;
+
+	if (strcmp(name, figure->name) == 0)
+		figure->value = value;
+	return 0;
+}
+
+uint64_t storm_figure(const struct storm *storm, const char *name)
+{
+	struct figure figure = { .name = name, .value = UINT64_MAX };
+
+	CHECK_OK(shmb_client_stats(storm->kit.client, take_figure, &figure));
+	return figure.value;
+}
+
 static bool lock_is_quiet(const struct storm *storm, const char *name)
 {
 	struct shmb_lock_info info = look_at_lock(storm->kit.client, name);

@@ -70,6 +70,9 @@ void storm_settle_ledgers(struct storm *storm, struct storm_worker_record *worke
 /* take_gauges() - the broker's figures that go back to what they were when all have gone */
 void take_gauges(const struct storm *storm, uint64_t *ret_gauges);
 
+/* storm_figure() - one of the broker's figures; UINT64_MAX: it has none of that name */
+uint64_t storm_figure(const struct storm *storm, const char *name);
+
 /* ending_settle() - nobody is left: waits for the broker to know it, and looks at everything */
 void ending_settle(struct storm *storm);
 
