@@ -18,7 +18,7 @@
 #include "under.h"
 
 struct lock_values {
-	bool shared, exclusive, nonblock, recover, reset, create;
+	bool shared, exclusive, nonblock, recover, reset, existing, create;
 	struct cli_number wait, conflict, slots;
 	const char *lifetime, *mode;
 };
@@ -39,6 +39,8 @@ static const struct cli_option lock_options[] = {
 	  "if a holder died: say that all is right again when the command has succeeded" },
 	{ 0, "reset", CLI_FLAG, OFFSET(reset), NULL,
 	  "if it is not recoverable: go on as if its owner had just died" },
+	{ 0, "existing", CLI_FLAG, OFFSET(existing), NULL,
+	  "it is an error if there is neither a lock nor a region of that name" },
 	{ 'l', "lifetime", CLI_TEXT, OFFSET(lifetime), "persistent|session|attached",
 	  "if it is made: when it goes by itself; default: attached, with --create: persistent" },
 	{ 'm', "mode", CLI_TEXT, OFFSET(mode), "MODE",
@@ -66,6 +68,10 @@ static int check(struct cli *cli, const struct lock_values *values, int argc)
 		return cli_usage(cli, "--shared and --exclusive exclude each other");
 	if (values->shared && (values->recover || values->reset))
 		return cli_usage(cli, "--recover and --reset need the lock exclusively");
+	if (values->existing && (values->create || values->lifetime != NULL ||
+				 values->mode != NULL || values->slots.given))
+		return cli_usage(cli, "--existing makes no lock: --create, --lifetime, --mode and "
+				      "--slots are not for it");
 	if (values->create && argc > 1)
 		return cli_usage(cli, "--create runs no command");
 	if (!values->create && argc < 2)
@@ -105,6 +111,7 @@ static int open_region(struct target *target, bool recover)
 	return result;
 }
 
+/* @options: to make a lock with; NULL: none is made. */
 static int open_target(struct target *target, const struct shmb_lock_options *options, bool recover)
 {
 	struct cli *cli = target->cli;
@@ -112,7 +119,11 @@ static int open_target(struct target *target, const struct shmb_lock_options *op
 
 	if (status != CLI_OK)
 		return status;
-	result = shmb_lock_open_or_create(cli->client, target->name, options, &target->lock);
+	if (options != NULL)
+		result =
+			shmb_lock_open_or_create(cli->client, target->name, options, &target->lock);
+	else
+		result = shmb_lock_open(cli->client, target->name, &target->lock);
 	if (result == SHMB_EKIND)
 		result = open_region(target, recover);
 	return result < 0 ? cli_fail_client(cli, target->name, result) : CLI_OK;
@@ -297,7 +308,8 @@ static int lock_run(struct cli *cli, const void *parsed, int argc, char **argv)
 		return create_lock(cli, argv[0], &options);
 	if (status == CLI_OK) {
 		cli->client_name = under_client_name(argv[1], client_name);
-		status = open_target(&target, &options, values->recover || values->reset);
+		status = open_target(&target, values->existing ? NULL : &options,
+				     values->recover || values->reset);
 	}
 	if (status == CLI_OK)
 		outcome = acquire(&target, values, &under, &status);

@@ -24,7 +24,7 @@ static int first_failure(int status, int next)
 /* ---- create ---- */
 
 struct create_values {
-	struct cli_number capacity;
+	struct cli_number capacity, slots;
 	const char *mode, *backing, *lifetime;
 	bool reserve, or_open, exclusive, hold;
 };
@@ -39,6 +39,8 @@ static const struct cli_option create_options[] = {
 	  "what it is made of; default: the broker chooses" },
 	{ 'l', "lifetime", CLI_TEXT, OFFSET(lifetime), "persistent|session|attached",
 	  "when it goes by itself; default: never (persistent), with --hold: attached" },
+	{ 0, "slots", CLI_NUMBER, OFFSET(slots), "NUMBER",
+	  "how many can use its lock at a time; default 62" },
 	{ 'r', "reserve", CLI_FLAG, OFFSET(reserve), NULL, "take the memory now" },
 	{ 'o', "or-open", CLI_FLAG, OFFSET(or_open), NULL, "no error if it is there already" },
 	{ 'x', "exclusive", CLI_FLAG, OFFSET(exclusive), NULL,
@@ -69,7 +71,8 @@ static int parse_create(struct cli *cli, const struct create_values *values, con
 		return cli_usage(cli, "'%s' is no size", size_text);
 	if (values->or_open && values->exclusive)
 		return cli_usage(cli, "--or-open and --exclusive exclude each other");
-	if (cli_parse_mode(cli, values->mode, &options->mode) != CLI_OK)
+	if (cli_parse_mode(cli, values->mode, &options->mode) != CLI_OK ||
+	    cli_parse_range(cli, "slots", &values->slots, 1, 1024, &options->slots) != CLI_OK)
 		return CLI_USAGE;
 	if (values->backing == NULL)
 		options->backing = SHMB_BACKING_DEFAULT;

@@ -120,7 +120,9 @@ static const char *hint_for_coordination(const struct cli *cli, int code)
 	switch (code) {
 	case SHMB_ENOENT:
 		return sem ? "`shmbctl sem` lists the semaphores you may know of"
-			   : "`shmbctl locks` lists the locks you may know of";
+		       : cli->command == &command_lock
+			       ? "`shmbctl ls` and `shmbctl locks` list what you may know of"
+			       : "`shmbctl locks` lists the locks you may know of";
 	case SHMB_EEXIST:
 		return "`shmbctl rm` removes it";
 	case SHMB_EACCES:

@@ -126,7 +126,7 @@ _shmbctl() {
 		if [[ $command == run ]]; then
 			COMPREPLY=($(compgen -S = -W "regions-per-user bytes-per-user connections-per-user attachments-per-user
 				locks-per-user semaphores-per-user slots-per-user watches-per-user queue-per-user fds-in-flight-per-user
-				fds-in-flight-per-connection held-fds-per-user max-region slow-timeout config" -- "$cur"))
+				fds-in-flight-per-connection held-fds-per-user stored-fds-per-user max-region slow-timeout config" -- "$cur"))
 			compopt -o nospace 2>/dev/null
 			return
 		fi
@@ -134,7 +134,7 @@ _shmbctl() {
 	esac
 
 	case $command in
-	create) options="--capacity= --mode= --backing= --lifetime= --reserve --or-open --exclusive --hold" ;;
+	create) options="--capacity= --mode= --backing= --lifetime= --slots= --reserve --or-open --exclusive --hold" ;;
 	rm) options="--force" ;;
 	ls) options="--long --bytes --quiet" ;;
 	ping) options="--count=" ;;
@@ -147,8 +147,8 @@ _shmbctl() {
 	run) options="--log-level= --broker-option=" ;;
 	locks) options="--holders --quiet" ;;
 	lock)
-		options="--shared --exclusive --nonblock --wait= --conflict-exit-code= --recover --reset --lifetime= --mode= --slots=
-			--create"
+		options="--shared --exclusive --nonblock --wait= --conflict-exit-code= --recover --reset --existing --lifetime= --mode=
+			--slots= --create"
 		;;
 	sem) options="--holders --quiet" ;;
 	"sem create") options="--counting --owned --initial= --max= --mode= --lifetime= --hold" ;;

@@ -124,6 +124,20 @@ class Named(CoordinationCase):
 		self.finish(holder)
 		self.assertEqual(self.ok("locks"), "")
 
+	def test_existing(self):
+		error = self.json_error(125, "lock", "--existing", "n", "--", "echo", "ran")
+		self.assertEqual((error["error"], error["name"]), ("not-found", "n"))
+		self.assertIn("shmbctl ls", error["hint"])
+		self.assertEqual(self.ok("locks"), "")
+		self.ok("lock", "--create", "n")
+		self.ok("create", "r", "1K")
+		for name in ("n", "r"):
+			holder = self.hold("lock", "--existing", name)
+			self.assertEqual(self.json("locks", name)["state"], "exclusive")
+			self.finish(holder)
+		self.ok("sem", "create", "s")
+		self.assertEqual(self.json_error(125, "lock", "--existing", "s", "true")["error"], "wrong-kind")
+
 	def test_create(self):
 		info = self.json("lock", "--create", "--mode=u=l", "n")
 		self.assertGreater(info.pop("id"), 0)

@@ -34,6 +34,13 @@ class Create(BrokerCase):
 		self.assertEqual((info["size"], info["capacity"], info["mode"], info["backing"], info["opened"]),
 				 (65536, 1 << 20, "0641", "memfd", False))
 
+	def test_slots(self):
+		self.ok("create", "--slots=2", "n", "1")
+		self.ok("lock", "n", "--", "true")
+		self.assertEqual(self.json("locks", "n")["slots"], 2)
+		for text in ("0", "1025"):
+			self.fails(2, "--slots is 1 to 1024", "create", f"--slots={text}", "m", "1")
+
 	def test_mode_in_letters(self):
 		for text, mode in (("u=rw,g=r,o=", "0640"), ("g+l", "0710"), ("a=r", "0444"), ("u-wl", "0400"),
 				   ("=rwl", "0777"), ("go=r", "0744"), ("7", "0007")):
