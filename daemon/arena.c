@@ -8,6 +8,7 @@
 #include "account.h"
 #include "broker.h"
 #include "guard.h"
+#include "remember.h"
 #include "session.h"
 #include "slots.h"
 
@@ -172,7 +173,9 @@ static int make_segment(struct broker *broker, struct arena *arena)
 	if (fd < 0)
 		return fd;
 	errno = EIO;
-	return pwrite(fd, &header, length, 0) == (ssize_t)length ? 0 : -errno;
+	if (pwrite(fd, &header, length, 0) != (ssize_t)length)
+		return -errno;
+	return store_keep(&broker->store, &arena->segments, SEGMENT_LOCK, 1);
 }
 
 static void arena_free(struct broker *broker, struct arena *arena)
@@ -185,13 +188,13 @@ static void arena_free(struct broker *broker, struct arena *arena)
 	free(arena);
 }
 
-static struct arena *arena_new(struct broker *broker)
+static struct arena *arena_new(const struct backing *backing, uint64_t id)
 {
 	struct arena *arena = calloc(1, sizeof(*arena));
 
 	if (!arena)
 		return NULL;
-	segments_init(&arena->segments, region_default_backing(broker), ++broker->regions.next_id);
+	segments_init(&arena->segments, backing, id);
 	arena->n_free = LAYOUT_ARENA_UNITS - LAYOUT_ARENA_FIRST;
 	arena->slots = slots_new(LAYOUT_ARENA_SLOTS, undo, arena);
 	if (arena->slots)
@@ -210,11 +213,11 @@ static int make_arena(struct broker *broker, struct session *session, uint32_t m
 
 	if (result != 0)
 		return result;
-	arena = arena_new(broker);
+	arena = arena_new(backing, ++broker->regions.next_id);
 	result = arena ? make_segment(broker, arena) : -ENOMEM;
 	if (result < 0) {
 		arena_free(broker, arena);
-		region_uncharge_memory(session->account, backing, bytes, 1);
+		region_uncharge_memory(broker, session->account, backing, bytes, 1);
 		return answer_fail_system(failure, result, "making the semaphores' memory");
 	}
 	arena->uid = session->identity.uid;
@@ -222,6 +225,8 @@ static int make_arena(struct broker *broker, struct session *session, uint32_t m
 	arena->mode = (uint16_t)mode;
 	arena->account = account_get(&broker->accounts, arena->uid);
 	DL_PREPEND(broker->arenas, arena);
+	manifest_owe(&broker->manifest, OWED_END);
+	remember_arena(broker, arena);
 	*ret_arena = arena;
 	return 0;
 }
@@ -232,8 +237,11 @@ static void end_arena(struct broker *broker, struct arena *arena)
 	const struct backing *backing = arena->segments.backing;
 
 	DL_DELETE(broker->arenas, arena);
+	manifest_owe(&broker->manifest, -OWED_END);
+	forget_arena(broker, arena);
 	arena_free(broker, arena);
-	region_uncharge_memory(account, backing, region_in_pages(broker, LAYOUT_ARENA_BYTES), 1);
+	region_uncharge_memory(broker, account, backing,
+			       region_in_pages(broker, LAYOUT_ARENA_BYTES), 1);
 	account_put(account);
 }
 
@@ -368,6 +376,22 @@ static int take_slot(struct broker *broker, struct member *member, struct failur
 	return 0;
 }
 
+static struct member *member_new(struct session *session, struct arena *arena)
+{
+	struct member *member = calloc(1, sizeof(*member));
+
+	if (!member)
+		return NULL;
+	member->arena = arena;
+	member->session = session;
+	member->id = arena->segments.id;
+	HASH_ADD(hh, session->members, id, sizeof(member->id), member);
+	if (TABLE_HAS(member))
+		return member;
+	free(member);
+	return NULL;
+}
+
 static int join(struct broker *broker, struct session *session, struct arena *arena,
 		struct member **ret_member, struct failure *failure)
 {
@@ -378,29 +402,18 @@ static int join(struct broker *broker, struct session *session, struct arena *ar
 	if (!account_charge(session->account, CHARGE_SLOTS, 1, limit))
 		return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(CHARGE_SLOTS),
 					 limit);
-	member = calloc(1, sizeof(*member));
-	if (!member)
-		goto no_memory;
-	member->arena = arena;
-	member->session = session;
-	member->id = arena->segments.id;
-	HASH_ADD(hh, session->members, id, sizeof(member->id), member);
-	if (!TABLE_HAS(member))
-		goto no_memory;
-	result = take_slot(broker, member, failure);
+	member = member_new(session, arena);
+	result = member ? take_slot(broker, member, failure)
+			: answer_fail_system(failure, ENOMEM, "semaphore");
 	if (result == 0) {
 		*ret_member = member;
 		return 0;
 	}
-	HASH_DEL(session->members, member);
+	if (member)
+		HASH_DEL(session->members, member);
 	free(member);
 	account_uncharge(session->account, CHARGE_SLOTS, 1);
 	return result;
-
-no_memory:
-	free(member);
-	account_uncharge(session->account, CHARGE_SLOTS, 1);
-	return answer_fail_system(failure, ENOMEM, "semaphore");
 }
 
 /* A session's last semaphore in the arena was closed. */
@@ -412,33 +425,40 @@ static void leave(struct broker *broker, struct member *member)
 	free(member);
 }
 
+static struct use *add_use(struct member *member, const struct region *object)
+{
+	struct use *use = calloc(1, sizeof(*use));
+
+	if (!use)
+		return NULL;
+	use->member = member;
+	use->id = object->segments.id;
+	HASH_ADD(hh, member->session->uses, id, sizeof(use->id), use);
+	if (!TABLE_HAS(use)) {
+		free(use);
+		return NULL;
+	}
+	member->n_uses++;
+	return use;
+}
+
 static int begin_use(struct broker *broker, struct session *session, struct region *object,
 		     struct use **ret_use, struct failure *failure)
 {
 	struct arena *arena = object->semaphore->arena;
 	struct member *member = semaphore_member(session, arena->segments.id);
-	struct use *use;
 	int result = 0;
 
 	if (!member)
 		result = join(broker, session, arena, &member, failure);
 	if (result != 0)
 		return result;
-	use = calloc(1, sizeof(*use));
-	if (use) {
-		use->member = member;
-		use->id = object->segments.id;
-		HASH_ADD(hh, session->uses, id, sizeof(use->id), use);
-	}
-	if (!use || !TABLE_HAS(use)) {
-		free(use);
-		if (member->n_uses == 0)
-			leave(broker, member);
-		return answer_fail_system(failure, ENOMEM, "semaphore");
-	}
-	member->n_uses++;
-	*ret_use = use;
-	return 0;
+	*ret_use = add_use(member, object);
+	if (*ret_use)
+		return 0;
+	if (member->n_uses == 0)
+		leave(broker, member);
+	return answer_fail_system(failure, ENOMEM, "semaphore");
 }
 
 int semaphore_attach(struct broker *broker, struct attachment *attachment, struct failure *failure)
@@ -454,6 +474,7 @@ int semaphore_attach(struct broker *broker, struct attachment *attachment, struc
 		return result;
 	use->n_attachments++;
 	attachment->use = use;
+	remember_attachment(broker, attachment);
 	return 0;
 }
 
@@ -563,4 +584,131 @@ int semaphore_look(struct broker *broker, const struct semaphore *semaphore,
 		look_at(semaphore, (char *)words + slots_bytes, words, n_slots, ret_state);
 	free(words);
 	return result;
+}
+
+/* ---- Recovery ---- */
+
+struct arena *arena_recover(struct broker *broker, const struct arena_request *request)
+{
+	struct account *account = account_get(&broker->accounts, request->uid);
+	struct arena *arena = account ? arena_new(request->backing, request->id) : NULL;
+
+	if (!arena) {
+		account_put(account);
+		return NULL;
+	}
+	arena->uid = request->uid;
+	arena->gid = request->gid;
+	arena->mode = (uint16_t)request->mode;
+	arena->account = account;
+	region_charge_recovered_memory(broker, account, request->backing,
+				       region_in_pages(broker, LAYOUT_ARENA_BYTES), 1);
+	DL_PREPEND(broker->arenas, arena);
+	manifest_owe(&broker->manifest, OWED_END);
+	return arena;
+}
+
+void arena_recovered(struct broker *broker, struct arena *arena)
+{
+	if (!arena->semaphores)
+		end_arena(broker, arena);
+}
+
+static bool all_free(const struct arena *arena, uint32_t unit, uint32_t n)
+{
+	return unit >= LAYOUT_ARENA_FIRST && n <= LAYOUT_ARENA_UNITS &&
+	       unit <= LAYOUT_ARENA_UNITS - n && next_unit(arena, unit, true) >= unit + n;
+}
+
+int semaphore_recover(struct arena *arena, struct region *object, uint32_t unit,
+		      const struct region_request *request)
+{
+	uint32_t n_units =
+		request->semaphore_kind == SHMB_OWNED ? layout_owned_units(request->maximum) : 1;
+	struct semaphore *semaphore;
+
+	if (!all_free(arena, unit, n_units))
+		return -EINVAL;
+	semaphore = calloc(1, sizeof(*semaphore));
+	if (!semaphore)
+		return -ENOMEM;
+	semaphore->kind = request->semaphore_kind;
+	semaphore->maximum = request->maximum;
+	semaphore->n_units = n_units;
+	semaphore->unit = unit;
+	semaphore->arena = arena;
+	mark(arena, unit, n_units, true);
+	DL_APPEND(arena->semaphores, semaphore);
+	object->semaphore = semaphore;
+	return 0;
+}
+
+/* Slots of which something is left: in themselves, or as the holder of a permit. */
+static void find_named(const struct arena *arena, const unsigned char *memory, bool *named)
+{
+	static const struct layout_arena_slot empty;
+	const struct layout_arena *layout = (const void *)memory;
+	const struct semaphore *semaphore;
+
+	for (uint32_t i = 0; i < LAYOUT_ARENA_SLOTS; i++)
+		named[i] = memcmp(&layout->slots[i], &empty, sizeof(empty)) != 0;
+	DL_FOREACH(arena->semaphores, semaphore) {
+		const void *own = memory + (size_t)semaphore->unit * LAYOUT_ARENA_UNIT;
+
+		for (uint32_t i = 0; semaphore->kind == SHMB_OWNED && i < semaphore->maximum; i++) {
+			uint32_t slot = layout_owned_holder(own, i);
+
+			if (slot > 0 && slot <= LAYOUT_ARENA_SLOTS)
+				named[slot - 1] = true;
+		}
+	}
+}
+
+int arena_sweep(struct broker *broker, struct arena *arena)
+{
+	bool named[LAYOUT_ARENA_SLOTS];
+	unsigned char *memory = malloc(LAYOUT_ARENA_BYTES);
+	int fd = semaphore_arena_fd(broker, arena);
+	int result = memory ? fd : -ENOMEM;
+
+	if (result >= 0)
+		result = guard_read(fd, memory, LAYOUT_ARENA_BYTES, 0);
+	if (result >= 0) {
+		find_named(arena, memory, named);
+		for (uint32_t i = 0; i < LAYOUT_ARENA_SLOTS; i++)
+			if (named[i])
+				slots_sweep(broker, arena->slots, i + 1);
+	}
+	free(memory);
+	return result < 0 ? slots_unreachable(result) : 0;
+}
+
+int semaphore_recover_attachment(struct attachment *attachment, uint32_t slot)
+{
+	struct session *session = attachment->session;
+	struct region *object = attachment->region;
+	struct arena *arena = object->semaphore->arena;
+	struct member *member = semaphore_member(session, arena->segments.id);
+	struct use *use;
+
+	if (!member) {
+		member = member_new(session, arena);
+		if (!member)
+			return -ENOMEM;
+		if (!slots_put(arena->slots, slot, member)) {
+			HASH_DEL(session->members, member);
+			free(member);
+			return -EINVAL;
+		}
+		member->slot = slot;
+		account_charge(session->account, CHARGE_SLOTS, 1, UINT64_MAX);
+	}
+	HASH_FIND(hh, session->uses, &object->segments.id, sizeof(use->id), use);
+	if (!use)
+		use = add_use(member, object);
+	if (!use)
+		return -ENOMEM; /* a member without a use goes with the session */
+	use->n_attachments++;
+	attachment->use = use;
+	return 0;
 }

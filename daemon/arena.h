@@ -80,6 +80,36 @@ int semaphore_attach(struct broker *broker, struct attachment *attachment, struc
  */
 void semaphore_detach(struct broker *broker, struct attachment *attachment);
 
+/* ---- Recovery ---- */
+
+struct arena_request {
+	uint64_t id;
+	const struct backing *backing;
+	uid_t uid;
+	gid_t gid;
+	uint32_t mode;
+};
+
+/* arena_recover() - an arena whose segment is there, without semaphores. Return: NULL if out of
+ * memory. */
+struct arena *arena_recover(struct broker *broker, const struct arena_request *request);
+
+/* arena_recovered() - all of its semaphores are there; without any, it goes */
+void arena_recovered(struct broker *broker, struct arena *arena);
+
+/* arena_sweep() - as lock_sweep() */
+int arena_sweep(struct broker *broker, struct arena *arena);
+
+/* semaphore_recover() - put @object's semaphore where it was. Return: 0, -EINVAL or -ENOMEM. */
+int semaphore_recover(struct arena *arena, struct region *object, uint32_t unit,
+		      const struct region_request *request);
+
+/* semaphore_recover_attachment() - as semaphore_attach(), with the slot it had. Return: 0, -EINVAL
+ * or -ENOMEM. */
+int semaphore_recover_attachment(struct attachment *attachment, uint32_t slot);
+
+/* ---- Looking ---- */
+
 /* semaphore_member() - by arena id; NULL: the session has nothing open there */
 struct member *semaphore_member(struct session *session, uint64_t arena);
 

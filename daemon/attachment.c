@@ -15,6 +15,7 @@
 #include "layout/publish.h"
 #include "lock.h"
 #include "arena.h"
+#include "remember.h"
 #include "session.h"
 #include "watch.h"
 
@@ -45,11 +46,13 @@ uint64_t region_sequence(struct broker *broker, struct region *region)
 int region_write_word(struct broker *broker, struct region *region, size_t offset, uint64_t value,
 		      size_t bytes)
 {
-	int fd = borrow(broker, region, SEGMENT_PUBLISH);
+	int fd = broker->leaving ? 0 : borrow(broker, region, SEGMENT_PUBLISH);
 	struct guard guard;
 	void *word;
 	int result;
 
+	if (broker->leaving)
+		return 0;
 	if (fd < 0)
 		return fd;
 	result = guard_open(&guard, fd, sizeof(struct layout_publish));
@@ -123,6 +126,38 @@ int attachment_new(struct broker *broker, struct region *region, struct session 
 	return 0;
 }
 
+int attachment_recover(struct broker *broker, struct region *region, struct session *session,
+		       uint32_t handle, unsigned access, struct attachment **ret_attachment)
+{
+	struct attachment *attachment;
+
+	if (handle == 0 || session_attachment(session, handle))
+		return -EINVAL;
+	attachment = calloc(1, sizeof(*attachment));
+	if (!attachment)
+		return -ENOMEM;
+	attachment->handle = handle;
+	HASH_ADD(hh, session->attachments, handle, sizeof(handle), attachment);
+	if (!TABLE_HAS(attachment)) {
+		free(attachment);
+		return -ENOMEM;
+	}
+	account_charge(session->account, CHARGE_ATTACHMENTS, 1, UINT64_MAX);
+	attachment->session = session;
+	attachment->region = region;
+	attachment->access = (uint8_t)access;
+	attachment->remembered = true;
+	manifest_owe(&broker->manifest, OWED_END);
+	region->n_attachments++;
+	broker->regions.n_attachments++;
+	if (region->kind == OBJECT_REGION && !(access & SHMB_WRITE))
+		region->n_readers++; /* the page says so already */
+	if (handle > session->last_handle)
+		session->last_handle = handle;
+	*ret_attachment = attachment;
+	return 0;
+}
+
 /* The flag is set before the reader gets its descriptors, so that it is in place before the reader
  * can first wait. */
 static void count_reader(struct broker *broker, struct region *region, int change)
@@ -133,6 +168,12 @@ static void count_reader(struct broker *broker, struct region *region, int chang
 	if ((before == 0) != (region->n_readers == 0))
 		region_write_word(broker, region, offsetof(struct layout_publish, readers),
 				  region->n_readers != 0, sizeof(uint32_t));
+}
+
+int region_reopen_fds(struct broker *broker, const struct attachment *attachment,
+		      int ret_fds[SEGMENT_MAPPED])
+{
+	return open_segments(broker, attachment->region, attachment->access, ret_fds);
 }
 
 int region_attach(struct broker *broker, struct region *region, struct session *session,
@@ -150,6 +191,7 @@ int region_attach(struct broker *broker, struct region *region, struct session *
 	}
 	if (!(access & SHMB_WRITE))
 		count_reader(broker, region, 1);
+	remember_attachment(broker, *ret_attachment);
 	return 0;
 }
 
@@ -163,6 +205,7 @@ void region_detach(struct broker *broker, struct attachment *attachment, bool di
 		lock_detach(broker, attachment);
 	if (attachment->use)
 		semaphore_detach(broker, attachment);
+	forget_attachment(broker, attachment);
 	HASH_DEL(attachment->session->attachments, attachment);
 	account_uncharge(attachment->session->account, CHARGE_ATTACHMENTS, 1);
 	broker->regions.n_attachments--;

@@ -4,6 +4,24 @@
  */
 #include "backing.h"
 
+#include <stddef.h>
+#include <unistd.h>
+
+unsigned backing_number(const struct backing *backing)
+{
+	return backing->number;
+}
+
+const struct backing *backing_of(unsigned number)
+{
+	static const struct backing *const all[] = { &backing_shm, &backing_memfd };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i]->number == number)
+			return all[i];
+	return NULL;
+}
+
 void segments_init(struct segments *segments, const struct backing *backing, uint64_t id)
 {
 	*segments = (struct segments){ .backing = backing, .id = id };
@@ -31,6 +49,16 @@ void segments_destroy(struct segments *segments, uint64_t instance)
 	for (int i = 0; i < SEGMENT_COUNT; i++) {
 		if (segments->made[i])
 			segments->backing->destroy(instance, segments, (enum segment)i);
+		segments->made[i] = false;
+	}
+}
+
+void segments_leave(struct segments *segments)
+{
+	for (int i = 0; i < SEGMENT_COUNT; i++) {
+		if (segments->fds[i] >= 0)
+			close(segments->fds[i]);
+		segments->fds[i] = -1;
 		segments->made[i] = false;
 	}
 }

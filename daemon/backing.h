@@ -23,10 +23,13 @@ struct segments {
 	uint64_t id;            /* of the object, which names its segments */
 	int fds[SEGMENT_COUNT]; /* -1: not made, or of a backing that keeps none open */
 	bool made[SEGMENT_COUNT];
+	uint64_t inodes[SEGMENT_COUNT]; /* where stored */
+	uint32_t stored[SEGMENT_COUNT]; /* number in the service manager's store; 0: not there */
 };
 
 struct backing {
 	const char *name;
+	unsigned number;   /* enum shmb_backing */
 	unsigned held_fds; /* kept open for each segment */
 	/*
 	 * create() - make one segment; @bytes is a multiple of the page size
@@ -48,6 +51,10 @@ struct backing {
 
 extern const struct backing backing_shm, backing_memfd;
 
+/* backing_number() - enum shmb_backing; backing_of() - the way back; NULL: none */
+unsigned backing_number(const struct backing *backing);
+const struct backing *backing_of(unsigned number);
+
 /* segments_init() - none made yet */
 void segments_init(struct segments *segments, const struct backing *backing, uint64_t id);
 
@@ -58,8 +65,17 @@ int segments_open(const struct segments *segments, uint64_t instance, enum segme
 		  bool writable);
 void segments_destroy(struct segments *segments, uint64_t instance);
 
-/* backing_shm_remove_instance() - remove what a dead instance left. Return: how many objects were
- * removed. */
-unsigned backing_shm_remove_instance(uint64_t instance);
+/* segments_leave() - they stay for the next daemon; close what we have of them */
+void segments_leave(struct segments *segments);
+
+/*
+ * backing_shm_sweep() - look at all shm objects of an instance, remove those that nobody claims
+ * @claim: is it this segment of an object that is remembered? NULL: nobody claims any
+ *
+ * Return: how many were removed, or a negative errno.
+ */
+int backing_shm_sweep(uint64_t instance,
+		      bool (*claim)(void *userdata, uint64_t id, enum segment which),
+		      void *userdata);
 
 #endif

@@ -6,6 +6,8 @@
  */
 #include "backing.h"
 
+#include <shmbroker/shmbroker.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -79,6 +81,7 @@ static void memfd_backing_destroy(uint64_t instance, struct segments *segments, 
 
 const struct backing backing_memfd = {
 	.name = "memfd",
+	.number = SHMB_BACKING_MEMFD,
 	.held_fds = 1,
 	.create = memfd_backing_create,
 	.open = memfd_backing_open,

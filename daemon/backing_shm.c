@@ -9,11 +9,16 @@
  */
 #include "backing.h"
 
+#include "layout/step.h"
+
+#include <shmbroker/shmbroker.h>
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -22,10 +27,12 @@
 
 enum { SHM_NAME_MAX = 64 };
 
+static const char segment_letters[] = "dpl"; /* by enum segment */
+
 static void object_name(char name[SHM_NAME_MAX], uint64_t instance, uint64_t id, enum segment which)
 {
 	snprintf(name, SHM_NAME_MAX, "/shmb.%016" PRIx64 ".%" PRIx64 ".%c", instance, id,
-		 "dpl"[which]);
+		 segment_letters[which]);
 }
 
 static int shm_backing_create(uint64_t instance, struct segments *segments, enum segment which,
@@ -44,6 +51,7 @@ static int shm_backing_create(uint64_t instance, struct segments *segments, enum
 		shm_unlink(name);
 	}
 	close(fd);
+	STEP();
 	return -error;
 }
 
@@ -69,23 +77,47 @@ static void shm_backing_destroy(uint64_t instance, struct segments *segments, en
 
 const struct backing backing_shm = {
 	.name = "shm",
+	.number = SHMB_BACKING_SHM,
 	.create = shm_backing_create,
 	.open = shm_backing_open,
 	.destroy = shm_backing_destroy,
 };
 
-unsigned backing_shm_remove_instance(uint64_t instance)
+/* Return: false if it is no object of ours. */
+static bool parse_name(const char *name, const char *prefix, uint64_t *ret_id,
+		       enum segment *ret_which)
+{
+	size_t length = strlen(prefix);
+	const char *which;
+	char *end;
+
+	if (strncmp(name, prefix, length) != 0)
+		return false;
+	*ret_id = strtoull(name + length, &end, 16);
+	which = *end == '.' && end[1] ? strchr(segment_letters, end[1]) : NULL;
+	if (!which || end[2])
+		return false;
+	*ret_which = (enum segment)(which - segment_letters);
+	return true;
+}
+
+int backing_shm_sweep(uint64_t instance,
+		      bool (*claim)(void *userdata, uint64_t id, enum segment which),
+		      void *userdata)
 {
 	char prefix[SHM_NAME_MAX];
 	struct dirent *entry;
-	unsigned removed = 0;
+	enum segment which;
+	int removed = 0;
+	uint64_t id;
 	DIR *directory = opendir(SHM_DIRECTORY);
 
 	if (!directory)
-		return 0;
+		return -errno;
 	snprintf(prefix, sizeof(prefix), "shmb.%016" PRIx64 ".", instance);
 	while ((entry = readdir(directory)))
-		if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0 &&
+		if (parse_name(entry->d_name, prefix, &id, &which) &&
+		    !(claim && claim(userdata, id, which)) &&
 		    unlinkat(dirfd(directory), entry->d_name, 0) == 0)
 			removed++;
 	closedir(directory);

@@ -42,6 +42,7 @@ static void destroy_done(uv_work_t *work, int status)
 
 static void destroy_list(struct broker *broker, struct destroy_job *first)
 {
+	manifest_commit(&broker->manifest); /* or the next daemon would look for them */
 	first->work.data = first;
 	if (uv_queue_work(&broker->loop, &first->work, destroy_work, destroy_done) == 0)
 		return;
@@ -54,11 +55,19 @@ void region_destroy_segments(struct broker *broker, struct segments *segments, u
 	struct regions *regions = &broker->regions;
 	struct destroy_job *job = NULL;
 
+	if (broker->leaving) {
+		segments_leave(segments);
+		return;
+	}
+	if (segments->backing->held_fds > 0)
+		manifest_commit(&broker->manifest);
+	store_drop(&broker->store, segments, SEGMENT_DATA, SEGMENT_COUNT);
 	/* Removing an object waits for its inode's lock, which a writer can hold, see resize.c. */
 	if (regions->batching || bytes > DESTROY_INLINE_MAX ||
 	    (segments->backing == &backing_shm && broker->options.scope == SCOPE_SYSTEM))
 		job = calloc(1, sizeof(*job));
 	if (!job) {
+		manifest_commit(&broker->manifest); /* or the next daemon would look for it */
 		segments_destroy(segments, broker->instance.id);
 		return;
 	}

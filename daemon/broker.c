@@ -9,6 +9,8 @@
 #include "listener.h"
 #include "log.h"
 #include "peer.h"
+#include "remember.h"
+#include "session.h"
 #include "watch.h"
 
 #include <errno.h>
@@ -82,7 +84,8 @@ int broker_init(struct broker *broker, const struct options *options,
 
 	memset(broker, 0, offsetof(struct broker, out));
 	broker->options = *options;
-	broker->listen_fd = broker->spare_fd = broker->instance.lock_fd = -1;
+	broker->listen_fd = broker->spare_fd = broker->instance.lock_fd = broker->manifest.fd = -1;
+	store_init(&broker->store);
 	broker->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
 	RB_INIT(&broker->regions.tree);
 	result = uv_loop_init(&broker->loop);
@@ -108,6 +111,7 @@ int broker_init(struct broker *broker, const struct options *options,
 	uv_timer_init(&broker->loop, &broker->blocked_tick);
 	watch_init(broker);
 	slots_init(broker);
+	remember_start(broker);
 	guard_init();
 	broker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	return 0;
@@ -116,11 +120,15 @@ int broker_init(struct broker *broker, const struct options *options,
 void broker_apply(struct broker *broker, const struct settings *settings)
 {
 	uint64_t *held = &broker->settings.per_user[CHARGE_HELD_FDS];
+	uint64_t *stored = &broker->settings.per_user[CHARGE_STORED_FDS];
 
 	broker->settings = *settings;
 	if (*held == 0)
 		*held = broker->options.scope == SCOPE_SYSTEM ? broker->fds_max / 4
 							      : broker->fds_max;
+	if (*stored == 0)
+		*stored = broker->options.scope == SCOPE_SYSTEM ? broker->store.max / 4
+								: broker->store.max;
 }
 
 int broker_hold_fds(struct broker *broker, struct account *account, unsigned n_fds)
@@ -135,6 +143,7 @@ int broker_hold_fds(struct broker *broker, struct account *account, unsigned n_f
 
 void broker_stop(struct broker *broker)
 {
+	struct session *session, *next_session;
 	struct region *region, *next;
 
 	if (broker->stopping)
@@ -143,6 +152,8 @@ void broker_stop(struct broker *broker)
 	listener_close(broker);
 	while (broker->peers)
 		peer_free(broker->peers);
+	HASH_ITER(hh, broker->sessions, session, next_session)
+		session_end(session); /* those that are away */
 	region_batch_begin(broker);
 	DL_FOREACH_SAFE2(broker->regions.all, region, next, next) /* resizing ones end with that */
 		region_unlink(broker, region);
@@ -152,11 +163,21 @@ void broker_stop(struct broker *broker)
 	uv_close((uv_handle_t *)&broker->blocked_tick, NULL);
 	watch_stop(broker);
 	slots_stop(broker);
+	remember_stop(broker);
+}
+
+void broker_leave(struct broker *broker)
+{
+	manifest_commit(&broker->manifest);
+	manifest_close(&broker->manifest); /* the end of everything here is nobody's end */
+	broker->leaving = true;
+	broker_stop(broker);
 }
 
 void broker_deinit(struct broker *broker)
 {
 	wire_decoder_deinit(&broker->decoder);
+	manifest_close(&broker->manifest);
 	if (broker->spare_fd >= 0)
 		close(broker->spare_fd);
 	free(broker->socket_path);

@@ -7,10 +7,12 @@
 #include "account.h"
 #include "discard.h"
 #include "instance.h"
+#include "manifest.h"
 #include "options.h"
 #include "region.h"
 #include "segments.h"
 #include "slots.h"
+#include "store.h"
 #include "wire/wire.h"
 
 #include <uv.h>
@@ -20,7 +22,7 @@ struct peer;
 struct session;
 
 struct counters {
-	uint64_t accepted, requests, errors, dropped, refused;
+	uint64_t accepted, requests, errors, dropped, refused, resumed;
 };
 
 struct broker {
@@ -28,9 +30,16 @@ struct broker {
 	struct options options;
 	struct settings settings;
 	struct instance instance;
+	char *directory; /* owned; of lock file and manifest */
+	struct manifest manifest;
+	struct store store;
 	struct accounts accounts;
 	struct regions regions;
 	struct arena *arenas;
+	struct session *sessions; /* by token: those that have said hello */
+	uint64_t next_session;
+	uint64_t n_away;     /* sessions without a connection */
+	uint64_t recoveries; /* daemons before us that served what we serve */
 	struct repairs repairs;
 	struct segment_cache segments;
 	struct discard discard;
@@ -39,6 +48,9 @@ struct broker {
 	uint64_t fds_max; /* held for all users together; above it is a reserve for serving them */
 	uint64_t started_ms; /* uv_now() */
 	bool stopping;
+	bool leaving;      /* and all stays as it is for the next daemon */
+	uv_prepare_t turn; /* remember.c */
+	uint64_t rewrite_again_ms;
 
 	/* listener.c */
 	uv_poll_t listen_watch;
@@ -80,6 +92,9 @@ int broker_hold_fds(struct broker *broker, struct account *account, unsigned n_f
 
 /* broker_apply() - new settings from a reload: for what is asked from now on */
 void broker_apply(struct broker *broker, const struct settings *settings);
+
+/* broker_leave() - stop, but leave regions and sessions as they are to the next daemon */
+void broker_leave(struct broker *broker);
 
 /* broker_stop() - end all sessions and remove all regions; the loop then runs out of things to do
  */

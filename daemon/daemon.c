@@ -5,11 +5,12 @@
  */
 #include "daemon.h"
 
-#include "backing.h"
+#include "activation.h"
 #include "broker.h"
 #include "listener.h"
 #include "log.h"
 #include "notify.h"
+#include "recover.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -17,11 +18,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
 	STATUS_PERIOD_MS = 5000,
 	STOP_PATIENCE_MS = 2000,
+	NEWER_PATIENCE_S = 10,
 };
 
 /* More threads than one user can hang, see resize.c; set before the pool's first use. */
@@ -36,6 +39,18 @@ struct process {
 	bool watches_eof;
 };
 
+/* When all that is to go has gone: then nothing of us is left, or all of it for the next daemon. */
+static void let_go(struct broker *broker)
+{
+	if (broker->leaving) {
+		instance_leave(&broker->instance);
+	} else {
+		manifest_close(&broker->manifest);
+		manifest_remove(broker->directory);
+		instance_release(&broker->instance);
+	}
+}
+
 /*
  * A client can make a thread of the pool wait for a lock of its file for ever, and nothing ends
  * that. All that clients could see is gone by now: the next daemon need not wait, too.
@@ -45,16 +60,19 @@ static void on_out_of_patience(uv_timer_t *timer)
 	struct process *process = timer->data;
 
 	log_warning("memory is still being given back: letting go of the instance");
-	instance_release(&process->broker->instance);
+	let_go(process->broker);
 }
 
-static void stop(struct process *process)
+static void stop(struct process *process, bool keep)
 {
 	if (process->broker->stopping)
 		return;
-	log_info("shutting down");
+	log_info("shutting down%s", keep ? ", regions and sessions stay" : "");
 	notify_stopping();
-	broker_stop(process->broker);
+	if (keep)
+		broker_leave(process->broker);
+	else
+		broker_stop(process->broker);
 	uv_close((uv_handle_t *)&process->terminate, NULL);
 	uv_close((uv_handle_t *)&process->interrupt, NULL);
 	uv_close((uv_handle_t *)&process->hangup, NULL);
@@ -68,7 +86,9 @@ static void stop(struct process *process)
 
 static void on_stop_signal(uv_signal_t *handle, int number)
 {
-	stop(handle->data);
+	struct process *process = handle->data;
+
+	stop(process, options_keeps(&process->broker->options));
 }
 
 static void on_reload_signal(uv_signal_t *handle, int number)
@@ -99,7 +119,7 @@ static void on_eof_event(uv_poll_t *watch, int status, int events)
 	ssize_t length = read(process->broker->options.eof_fd, bytes, sizeof(bytes));
 
 	if (length == 0 || (length < 0 && errno != EAGAIN && errno != EINTR))
-		stop(process);
+		stop(process, false);
 }
 
 static int watch_process(struct process *process, uv_loop_t *loop)
@@ -171,7 +191,6 @@ static char *socket_path(const struct options *options, const char *directory)
 static int acquire(struct broker *broker, const char *directory)
 {
 	mode_t mode = broker->options.scope == SCOPE_SYSTEM ? 0755 : 0700;
-	unsigned removed;
 	pid_t holder;
 	int result = instance_acquire(&broker->instance, directory, mode, &holder);
 
@@ -183,24 +202,19 @@ static int acquire(struct broker *broker, const char *directory)
 		log_error("%s: %s", directory, strerror(-result));
 		return EXIT_CODE_FAILURE;
 	}
-	if (broker->instance.previous) {
-		removed = backing_shm_remove_instance(broker->instance.previous);
-		log_notice("the daemon before did not end in order; removed %u segments it left",
-			   removed);
-	}
 	return EXIT_CODE_OK;
 }
 
-static int serve(struct broker *broker, const char *path)
+static int serve(struct broker *broker, const char *path, const struct activation *activation)
 {
 	struct process process = { .broker = broker };
-	int result = listener_open(broker, path);
+	int result = listener_open(broker, path, activation);
 
 	if (result < 0)
 		return result == -EEXIST ? EXIT_CODE_RUNNING : EXIT_CODE_FAILURE;
 	result = watch_process(&process, &broker->loop);
 	if (result < 0) {
-		stop(&process);
+		stop(&process, true);
 	} else {
 		log_info("ready, instance %016llx", (unsigned long long)broker->instance.id);
 		notify_ready(broker);
@@ -211,18 +225,50 @@ static int serve(struct broker *broker, const char *path)
 	return result < 0 ? EXIT_CODE_FAILURE : EXIT_CODE_OK;
 }
 
+/*
+ * A service manager keeps the descriptors that it stores for us while it tries us again and again,
+ * and would drop them if it gave up. So that this does not fill the log, we are slow.
+ */
+static void wait_a_while(void)
+{
+	struct timespec while_ = { .tv_sec = NEWER_PATIENCE_S };
+
+	if (getenv("NOTIFY_SOCKET"))
+		nanosleep(&while_, NULL);
+}
+
+static int take_over(struct broker *broker, const char *path)
+{
+	struct activation activation;
+	int result = activation_take(&activation);
+
+	if (result < 0) {
+		log_error("socket activation: %s", strerror(-result));
+		return EXIT_CODE_FAILURE;
+	}
+	result = recover(broker, broker->directory, &activation);
+	if (result == EXIT_CODE_NEWER)
+		wait_a_while();
+	return result == 0 ? serve(broker, path, &activation) : result;
+}
+
 static int run_broker(struct broker *broker, const struct options *options)
 {
-	char *directory = runtime_directory(options);
-	char *path = directory ? socket_path(options, directory) : NULL;
+	char *path = NULL;
 	int result = EXIT_CODE_FAILURE;
 
+	broker->directory = runtime_directory(options);
+	if (broker->directory)
+		path = socket_path(options, broker->directory);
 	if (path)
-		result = acquire(broker, directory);
+		result = acquire(broker, broker->directory);
 	if (path && result == EXIT_CODE_OK)
-		result = serve(broker, path);
+		result = options->purge ? recover_purge(broker, broker->directory)
+					: take_over(broker, path);
+	/* Whoever could not begin, or go on, leaves what there is as it is. */
+	if (result != EXIT_CODE_OK)
+		broker_leave(broker);
 	free(path);
-	free(directory);
 	return result;
 }
 
@@ -249,7 +295,9 @@ int daemon_run(const struct options *options)
 	result = run_broker(broker, options);
 	broker_stop(broker);
 	uv_run(&broker->loop, UV_RUN_DEFAULT);
-	instance_release(&broker->instance);
+	if (broker->instance.lock_fd >= 0)
+		let_go(broker);
+	free(broker->directory);
 	broker_deinit(broker);
 	free(broker);
 	return result;

@@ -7,7 +7,9 @@
 
 #include "account.h"
 #include "broker.h"
+#include "log.h"
 #include "peer.h"
+#include "remember.h"
 #include "session.h"
 
 #include <shmbroker/shmbroker.h>
@@ -45,12 +47,29 @@ static int (*const servers[WIRE_METHOD_COUNT])(struct request *request) = {
 	[WIRE_HOLDERS] = serve_holders,
 };
 
+/* Those that change something that outlives us; there has to be room in the manifest. */
+static const bool changes[WIRE_METHOD_COUNT] = {
+	[WIRE_HELLO] = true,         [WIRE_REGION_CREATE] = true,    [WIRE_REGION_OPEN] = true,
+	[WIRE_REGION_RESIZE] = true, [WIRE_REGION_CHMOD] = true,     [WIRE_REGION_CHOWN] = true,
+	[WIRE_REGION_REMOVE] = true, [WIRE_REGION_LOCK] = true,      [WIRE_LOCK_CREATE] = true,
+	[WIRE_LOCK_OPEN] = true,     [WIRE_SEMAPHORE_CREATE] = true, [WIRE_SEMAPHORE_OPEN] = true,
+};
+
 /* Room for the params of any method. */
 union params {
 #define PARAMS_MEMBER(message) struct wire_##message message;
 	WIRE_MESSAGES(PARAMS_MEMBER)
 #undef PARAMS_MEMBER
 };
+
+static int serve_change(struct request *request)
+{
+	int result = remember_reserve(request->broker);
+
+	if (result < 0)
+		return answer_fail_system(&request->failure, result, "manifest");
+	return servers[request->method](request);
+}
 
 static int serve(struct request *request, const struct wire_incoming *message,
 		 const struct packet *packet)
@@ -71,7 +90,10 @@ static int serve(struct request *request, const struct wire_incoming *message,
 		return answer_fail(&request->failure, SHMB_EINVAL, field);
 	request->method = message->method_id;
 	request->params = &params;
-	return servers[request->method](request);
+	result = request->repeated ? serve_again(request) : SERVE_NOT_DONE;
+	if (result != SERVE_NOT_DONE)
+		return result;
+	return changes[request->method] ? serve_change(request) : servers[request->method](request);
 }
 
 static bool is_hello(const struct wire_incoming *message)
@@ -100,12 +122,23 @@ void dispatch_packet(struct peer *peer, const void *data, const struct packet *p
 				    .session = peer->session,
 				    .msgid = message.msgid,
 				    .wants_reply = message.kind == WIRE_REQUEST };
+	if (request.wants_reply && peer->again > 0) {
+		peer->again--;
+		request.repeated = true;
+	}
 	broker->counters.requests++;
 	result = serve(&request, &message, packet);
 	if (result < 0)
 		peer_drop(peer, SHMB_EIO, strerror(-result));
 	else if (result == ANSWER_FAILED && request.wants_reply)
 		peer_answer_failure(peer, request.msgid, &request.failure);
+}
+
+void request_done(struct request *request, const struct attachment *attachment, bool created)
+{
+	if (request->wants_reply)
+		remember_done(request->broker, request->session, request->msgid,
+			      attachment ? attachment->handle : 0, created);
 }
 
 int request_answer(struct request *request, const void *result)
@@ -115,7 +148,7 @@ int request_answer(struct request *request, const void *result)
 	return 0;
 }
 
-int serve_hello(struct request *request)
+static int greet(struct request *request, bool resumed)
 {
 	const struct wire_hello_params *params = request->params;
 	struct broker *broker = request->broker;
@@ -123,17 +156,49 @@ int serve_hello(struct request *request)
 		.version = params->version_max < WIRE_VERSION ? params->version_max : WIRE_VERSION,
 		.broker = wire_string("shmbroker " SHMB_VERSION),
 		.session = { (const char *)request->session->token, SESSION_TOKEN_BYTES },
-		.features = WIRE_FEATURE_PUBLISH | WIRE_FEATURE_LOCKS,
+		.resumed = resumed,
+		.features = WIRE_FEATURE_PUBLISH | WIRE_FEATURE_LOCKS | WIRE_FEATURE_RESUME,
 		.page_size = broker->page_size,
 		.max_region = broker->settings.max_region,
 		.max_requests = REQUESTS_MAX,
 	};
 
+	request->peer->said_hello = true;
+	return request_answer(request, &result);
+}
+
+/* A forked child has its parent's token, and whoever may look into a process can take it from
+ * there: it counts with the same process alone. Not told apart from a token that never was. */
+static int resume(struct request *request)
+{
+	const struct wire_hello_params *params = request->params;
+	struct session *session = session_find(request->broker, params->session.data);
+
+	if (!session || !identity_is_same(&session->identity, &request->session->identity))
+		return answer_fail(&request->failure, SHMB_ESESSION, "session");
+	if (!session_is_away(session))
+		return answer_fail(&request->failure, SHMB_EBUSY, "session");
+	log_debug("process %d of user %u is back", (int)session->identity.pid,
+		  (unsigned)session->identity.uid);
+	session_return(session, request->peer);
+	request->session = session;
+	if (params->has & WIRE_HAS(hello_params, again))
+		request->peer->again = (uint32_t)params->again;
+	return greet(request, true);
+}
+
+int serve_hello(struct request *request)
+{
+	const struct wire_hello_params *params = request->params;
+
 	if (params->version_min > WIRE_VERSION || params->version_max < WIRE_VERSION_MIN)
 		return answer_fail_limit(&request->failure, SHMB_EVERSION, "version", WIRE_VERSION);
-	request->peer->said_hello = true;
+	if (params->has & WIRE_HAS(hello_params, session))
+		return resume(request);
 	session_name(request->session, params->client.data, params->client.length);
-	return request_answer(request, &result);
+	if (session_introduce(request->session) < 0)
+		return answer_fail_system(&request->failure, ENOMEM, "session");
+	return greet(request, false);
 }
 
 int serve_ping(struct request *request)
@@ -164,6 +229,12 @@ int serve_stats(struct request *request)
 		.errors_total = broker->counters.errors,
 		.dropped_total = broker->counters.dropped,
 		.refused_total = broker->counters.refused,
+		.away = broker->n_away,
+		.resumed_total = broker->counters.resumed,
+		.recoveries = broker->recoveries,
+		.manifest_bytes = broker->manifest.used,
+		.stored_fds = broker->store.n_fds,
+		.stored_fds_max = broker->store.max,
 	};
 
 	return request_answer(request, &result);

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 
+struct attachment;
 struct broker;
 struct peer;
 struct session;
@@ -21,6 +22,7 @@ struct request {
 	struct session *session;
 	uint32_t msgid;
 	bool wants_reply;
+	bool repeated; /* it may have been done before, and the answer lost */
 	enum wire_method_id method;
 	const void *params;
 	struct failure failure;
@@ -29,6 +31,10 @@ struct request {
 /* dispatch_packet() - decode, check, serve and answer one packet; its descriptors stay the caller's
  */
 void dispatch_packet(struct peer *peer, const void *data, const struct packet *packet);
+
+/* request_done() - what it asked for is done: remember so with the change itself. @attachment: that
+ * it made, or NULL; @created: and the object */
+void request_done(struct request *request, const struct attachment *attachment, bool created);
 
 /* request_answer() - send the result, unless the request was a notification. Return: 0. */
 int request_answer(struct request *request, const void *result);
@@ -60,5 +66,10 @@ int serve_semaphore_arena(struct request *request);
 int serve_semaphore_stat(struct request *request);
 int serve_semaphore_list(struct request *request);
 int serve_holders(struct request *request);
+
+/* serve_again() - answer a repeated request that was done before. Return: as the others; or
+ * SERVE_NOT_DONE: what it did is not there (any more), it is like a new one. */
+enum { SERVE_NOT_DONE = 2 };
+int serve_again(struct request *request);
 
 #endif

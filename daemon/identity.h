@@ -6,14 +6,17 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct identity {
 	uid_t uid;
 	gid_t gid;
-	pid_t pid;     /* 0: in a PID namespace that we cannot see into */
-	int pidfd;     /* owned; -1: none, then only a hang-up tells of its death */
-	gid_t *groups; /* owned; supplementary groups */
+	pid_t pid;        /* 0: in a PID namespace that we cannot see into */
+	uint64_t start;   /* of the process, clock ticks since the boot; 0: not known */
+	uint64_t process; /* what no other process of this boot has, Linux 6.9; 0: not known */
+	int pidfd;        /* owned; -1: none, then only a hang-up tells of its death */
+	gid_t *groups;    /* owned; supplementary groups */
 	size_t n_groups;
 };
 
@@ -23,6 +26,17 @@ struct identity {
  * Return: 0, or -EMFILE, -ENFILE, -ENOMEM, or another negative errno.
  */
 int identity_read(int socket, struct identity *ret_identity);
+
+/* identity_is_same() - is that the same process of the same user? */
+bool identity_is_same(const struct identity *a, const struct identity *b);
+
+/*
+ * identity_find() - open the process that was remembered, if it lives
+ * @identity: pid, start and process; its pidfd is set
+ *
+ * Return: 1, 0: it is gone, or -EMFILE, -ENFILE, -ENOMEM. One without a pid counts as alive.
+ */
+int identity_find(struct identity *identity);
 
 /* identity_deinit() - close and free what it owns */
 void identity_deinit(struct identity *identity);

@@ -5,9 +5,15 @@
 #include "identity.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #ifndef SO_PEERPIDFD
@@ -57,6 +63,89 @@ static int read_pidfd(int socket, struct identity *identity)
 	return 0; /* it has died already, or there are no pidfds: the hang-up will tell */
 }
 
+/* Field 22 of /proc/PID/stat; the name before may have spaces and parentheses in it. */
+static uint64_t read_start(pid_t pid)
+{
+	char path[32], text[1024];
+	const char *at;
+	ssize_t length;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	length = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (length <= 0)
+		return 0;
+	text[length] = '\0';
+	at = strrchr(text, ')');
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at, NULL, 10) : 0;
+}
+
+#ifndef PID_FS_MAGIC
+#define PID_FS_MAGIC 0x50494446 /* Linux 6.9: each process has an inode of its own */
+#endif
+
+static uint64_t read_process(int pidfd)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (fstatfs(pidfd, &fs) < 0 || fs.f_type != PID_FS_MAGIC || fstat(pidfd, &st) < 0)
+		return 0;
+	return st.st_ino;
+}
+
+static bool is_alive(int pidfd)
+{
+	struct pollfd poll_fd = { .fd = pidfd, .events = POLLIN };
+
+	return poll(&poll_fd, 1, 0) == 0;
+}
+
+/* What tells it from a later process of the same number. If it lives when its number has been
+ * looked up, the number was its own all the while. */
+static void read_process_marks(struct identity *identity)
+{
+	if (identity->pidfd < 0)
+		return;
+	identity->process = read_process(identity->pidfd);
+	if (identity->pid > 0)
+		identity->start = read_start(identity->pid);
+	if (!is_alive(identity->pidfd))
+		identity->start = 0;
+}
+
+bool identity_is_same(const struct identity *a, const struct identity *b)
+{
+	return a->uid == b->uid && a->pid == b->pid && a->start == b->start &&
+	       a->process == b->process;
+}
+
+int identity_find(struct identity *identity)
+{
+	struct identity now = *identity;
+
+	identity->pidfd = -1;
+	if (identity->pid == 0)
+		return 1;
+	now.pidfd = pidfd_open(identity->pid, 0);
+	if (now.pidfd < 0)
+		return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
+	now.start = now.process = 0;
+	read_process_marks(&now);
+	if (!identity_is_same(&now, identity)) {
+		close(now.pidfd);
+		return 0;
+	}
+	identity->pidfd = now.pidfd;
+	return 1;
+}
+
 int identity_read(int socket, struct identity *ret_identity)
 {
 	struct identity identity = { .pidfd = -1 };
@@ -72,6 +161,8 @@ int identity_read(int socket, struct identity *ret_identity)
 	result = read_groups(socket, &identity);
 	if (result == 0)
 		result = read_pidfd(socket, &identity);
+	if (result == 0)
+		read_process_marks(&identity);
 	if (result < 0) {
 		identity_deinit(&identity);
 		return result;

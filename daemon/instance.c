@@ -69,9 +69,10 @@ static int write_holder(int fd, uint64_t id)
 	char text[64];
 	int length = snprintf(text, sizeof(text), "%d %016" PRIx64 "\n", (int)getpid(), id);
 
-	if (ftruncate(fd, 0) < 0)
-		return -errno;
-	return pwrite(fd, text, (size_t)length, 0) == length ? 0 : -EIO;
+	/* At no time without an id in it. */
+	if (pwrite(fd, text, (size_t)length, 0) != length)
+		return -EIO;
+	return ftruncate(fd, length) < 0 ? -errno : 0;
 }
 
 int instance_acquire(struct instance *instance, const char *directory, mode_t mode,
@@ -86,35 +87,38 @@ int instance_acquire(struct instance *instance, const char *directory, mode_t mo
 	if (asprintf(&instance->lock_path, "%s/broker.lock", directory) < 0)
 		return -ENOMEM;
 	result = open_locked(instance->lock_path, ret_holder);
-	if (result < 0)
-		goto fail;
+	if (result < 0) {
+		free(instance->lock_path);
+		instance->lock_path = NULL;
+		return result;
+	}
 	instance->lock_fd = result;
 	read_holder(instance->lock_fd, &previous_pid, &instance->previous);
-	do {
-		if (getrandom(&instance->id, sizeof(instance->id), 0) < 0) {
-			result = -errno;
-			goto fail;
-		}
-	} while (instance->id == 0);
-	result = write_holder(instance->lock_fd, instance->id);
-	if (result == 0)
-		return 0;
-fail:
-	if (instance->lock_fd >= 0)
-		close(instance->lock_fd);
-	instance->lock_fd = -1;
-	free(instance->lock_path);
-	instance->lock_path = NULL;
-	return result;
+	return 0;
 }
 
-void instance_release(struct instance *instance)
+int instance_name(struct instance *instance, uint64_t id)
+{
+	instance->id = id;
+	while (instance->id == 0)
+		if (getrandom(&instance->id, sizeof(instance->id), 0) < 0)
+			return -errno;
+	return write_holder(instance->lock_fd, instance->id);
+}
+
+void instance_leave(struct instance *instance)
 {
 	if (instance->lock_fd < 0)
 		return;
-	unlink(instance->lock_path);
 	close(instance->lock_fd);
 	instance->lock_fd = -1;
 	free(instance->lock_path);
 	instance->lock_path = NULL;
+}
+
+void instance_release(struct instance *instance)
+{
+	if (instance->lock_fd >= 0)
+		unlink(instance->lock_path);
+	instance_leave(instance);
 }

@@ -15,7 +15,7 @@ struct instance {
 };
 
 /*
- * instance_acquire() - take the lock of @directory
+ * instance_acquire() - take the lock of @directory; instance_name() comes next
  * @mode:       of the directory, which is made if it does not exist
  * @ret_holder: on -EEXIST: pid of the daemon that holds the lock, 0 if unknown
  *
@@ -26,6 +26,17 @@ struct instance {
  */
 int instance_acquire(struct instance *instance, const char *directory, mode_t mode,
 		     pid_t *ret_holder);
+
+/*
+ * instance_name() - say who we are, in the lock file
+ * @id: of the daemon whose memory we take over; 0: draw a new one
+ *
+ * Return: 0, or a negative errno.
+ */
+int instance_name(struct instance *instance, uint64_t id);
+
+/* instance_leave() - let the lock go, but leave the file as it is: the next daemon takes over */
+void instance_leave(struct instance *instance);
 
 /* instance_release() - remove the lock file and let the lock go */
 void instance_release(struct instance *instance);

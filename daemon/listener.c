@@ -4,6 +4,7 @@
  */
 #include "listener.h"
 
+#include "activation.h"
 #include "broker.h"
 #include "log.h"
 #include "peer.h"
@@ -18,7 +19,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 enum {
@@ -113,26 +113,6 @@ static int start(struct broker *broker, int fd)
 	return 0;
 }
 
-static int open_activated(struct broker *broker, int count)
-{
-	int found = -1;
-
-	for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + count; fd++) {
-		fcntl(fd, F_SETFD, FD_CLOEXEC);
-		if (found < 0 && sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 1) > 0) {
-			found = fd;
-			continue;
-		}
-		log_warning("descriptor %d of socket activation is of no use", fd);
-		close(fd);
-	}
-	if (found < 0) {
-		log_error("socket activation passed no listening SEQPACKET socket");
-		return -EINVAL;
-	}
-	return start(broker, found);
-}
-
 /* Is somebody listening there? Then its pid is that of the credentials taken at listen(). */
 static int check_live(const struct sockaddr_un *address)
 {
@@ -212,11 +192,14 @@ static int open_path(struct broker *broker, const char *path)
 	return result;
 }
 
-int listener_open(struct broker *broker, const char *path)
+int listener_open(struct broker *broker, const char *path, const struct activation *activation)
 {
-	int count = sd_listen_fds(1);
-
-	return count > 0 ? open_activated(broker, count) : open_path(broker, path);
+	if (activation->listener >= 0)
+		return start(broker, activation->listener);
+	if (activation->n_others == 0)
+		return open_path(broker, path);
+	log_error("socket activation passed no listening SEQPACKET socket");
+	return -EINVAL;
 }
 
 void listener_close(struct broker *broker)

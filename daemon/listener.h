@@ -4,6 +4,7 @@
 
 /* The socket that clients connect to. */
 
+struct activation;
 struct broker;
 
 /*
@@ -12,7 +13,7 @@ struct broker;
  *
  * Mistakes are logged. Return: 0, -EEXIST (another daemon listens there), or a negative errno.
  */
-int listener_open(struct broker *broker, const char *path);
+int listener_open(struct broker *broker, const char *path, const struct activation *activation);
 
 /* listener_close() - stop listening; removes the socket file if we made it */
 void listener_close(struct broker *broker);

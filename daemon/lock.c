@@ -10,6 +10,7 @@
 #include "guard.h"
 #include "layout/lock.h"
 #include "layout/publish.h"
+#include "remember.h"
 #include "session.h"
 #include "slots.h"
 
@@ -17,6 +18,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 uint64_t lock_bytes(const struct broker *broker, uint32_t n_slots)
@@ -115,6 +117,8 @@ int lock_make(struct broker *broker, struct region *region)
 
 	if (result == 0)
 		result = write_header(broker, region);
+	if (result == 0)
+		result = store_keep(&broker->store, &region->segments, SEGMENT_LOCK, 1);
 	if (result < 0)
 		return result;
 	region->slots = slots_new(region->n_slots, undo, region);
@@ -130,14 +134,17 @@ static int make_charged(struct broker *broker, struct region *region, struct fai
 	if (result != 0)
 		return result;
 	result = lock_make(broker, region);
-	if (result == 0)
+	if (result == 0) {
+		remember_object(broker, region);
 		return 0;
+	}
 	if (region->segments.made[SEGMENT_LOCK]) {
 		segment_forget(&broker->segments, region->segments.id);
 		region->segments.made[SEGMENT_LOCK] = false;
+		store_drop(&broker->store, &region->segments, SEGMENT_LOCK, 1);
 		backing->destroy(broker->instance.id, &region->segments, SEGMENT_LOCK);
 	}
-	region_uncharge_memory(region->account, backing, bytes, 1);
+	region_uncharge_memory(broker, region->account, backing, bytes, 1);
 	return answer_fail_system(failure, result, "making the lock's memory");
 }
 
@@ -190,7 +197,9 @@ int lock_attach(struct broker *broker, struct attachment *attachment, int *ret_f
 	}
 	if (result == 0)
 		result = take_slot(broker, attachment, *ret_fd, failure);
-	if (result != 0)
+	if (result == 0)
+		remember_attachment(broker, attachment);
+	else
 		account_uncharge(account, CHARGE_SLOTS, 1);
 	return result;
 }
@@ -272,5 +281,35 @@ int lock_look(struct broker *broker, struct region *region, struct lock_state **
 	}
 	free(lock);
 	*ret_state = state;
+	return 0;
+}
+
+/* ---- Recovery ---- */
+
+int lock_recover(struct broker *broker, struct region *region)
+{
+	region->slots = slots_new(region->n_slots, undo, region);
+	return region->slots ? 0 : -ENOMEM;
+}
+
+static bool names(const struct layout_lock *lock, uint32_t slot)
+{
+	static const struct layout_lock_slot empty;
+
+	return (atomic_load(&lock->word) & LAYOUT_LOCK_SLOT) == slot ||
+	       memcmp(&lock->slots[slot - 1], &empty, sizeof(empty)) != 0;
+}
+
+int lock_sweep(struct broker *broker, struct region *region)
+{
+	struct layout_lock *lock;
+	int result = copy(broker, region, &lock);
+
+	if (result < 0)
+		return slots_unreachable(result);
+	for (uint32_t slot = 1; slot <= region->n_slots; slot++)
+		if (names(lock, slot))
+			slots_sweep(broker, region->slots, slot);
+	free(lock);
 	return 0;
 }

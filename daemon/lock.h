@@ -31,6 +31,13 @@ int lock_attach(struct broker *broker, struct attachment *attachment, int *ret_f
 /* lock_fd() - the lock segment of an attachment that has its slot, as above; or a negative errno */
 int lock_fd(struct broker *broker, const struct attachment *attachment);
 
+/* lock_recover() - the table of a lock whose segment is there. Return: 0 or -ENOMEM. */
+int lock_recover(struct broker *broker, struct region *region);
+
+/* lock_sweep() - undo what is left of slots that nobody owns, when all owners are known again.
+ * Return: 0, or a negative errno: try again later. */
+int lock_sweep(struct broker *broker, struct region *region);
+
 /* lock_detach() - the attachment ends: what it left in its slot is to be undone */
 void lock_detach(struct broker *broker, struct attachment *attachment);
 

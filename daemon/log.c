@@ -23,6 +23,7 @@ static const char *const condition_names[LOG_CONDITION_COUNT] = {
 	[LOG_TOO_MANY_IN_FLIGHT] = "too many descriptors in flight",
 	[LOG_ACCEPT_FAILS] = "cannot accept connections",
 	[LOG_DISCARD_FAILS] = "cannot hand a connection to a throwaway process",
+	[LOG_MANIFEST] = "cannot write the manifest",
 };
 
 /* systemd names the device and inode of the stream it connected to the journal. */

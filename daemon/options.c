@@ -58,6 +58,9 @@ static const struct key keys[] = {
 	  "descriptors the broker holds for one user: two for each connection and each memfd\n"
 	  "        region, one for each memfd lock or arena of semaphores (default: with\n"
 	  "        --system a quarter of its RLIMIT_NOFILE, else nearly all)" },
+	{ "limits", "stored-fds-per-user", KIND_COUNT, PER_USER(CHARGE_STORED_FDS), 0, 3, 1048576,
+	  "of them, those in the service manager's store, which keeps memfds while no daemon\n"
+	  "        runs (default: with --system a quarter of the store, else all of it)" },
 	{ "limits", "fds-in-flight-per-connection", KIND_COUNT,
 	  offsetof(struct settings, fds_per_connection), 64, 4, 65536,
 	  "the same for one connection" },
@@ -231,6 +234,8 @@ enum {
 	OPTION_CONFIG,
 	OPTION_CHECK,
 	OPTION_EOF,
+	OPTION_ON_STOP,
+	OPTION_PURGE,
 	OPTION_HELP,
 	OPTION_VERSION,
 	OPTION_KEY /* + index in keys */
@@ -245,6 +250,8 @@ static const struct option fixed_options[] = {
 	{ "config", required_argument, NULL, OPTION_CONFIG },
 	{ "check-config", no_argument, NULL, OPTION_CHECK },
 	{ "exit-on-eof", required_argument, NULL, OPTION_EOF },
+	{ "on-stop", required_argument, NULL, OPTION_ON_STOP },
+	{ "purge", no_argument, NULL, OPTION_PURGE },
 	{ "help", no_argument, NULL, OPTION_HELP },
 	{ "version", no_argument, NULL, OPTION_VERSION },
 };
@@ -332,10 +339,16 @@ static void print_help(void)
 	     "  --user                   serve the user that runs it (default)\n"
 	     "  --private                the same on a socket of its own, see shmbctl run\n"
 	     "  --socket=PATH            where to listen; default by scope, none for --private\n"
-	     "  --runtime-directory=DIR  where the lock file lies; default by scope\n"
+	     "  --runtime-directory=DIR  where lock file and manifest lie; default by scope\n"
 	     "  --config=FILE            configuration file, see shmbroker.conf(5)\n"
 	     "  --check-config           check configuration and command line, then exit\n"
-	     "  --exit-on-eof=FD         shut down when this descriptor reads end-of-file\n"
+	     "  --exit-on-eof=FD         shut down when this descriptor reads end-of-file, and\n"
+	     "                           remove all regions\n"
+	     "  --on-stop=keep|remove    what SIGTERM and SIGINT do with regions and sessions: "
+	     "keep\n"
+	     "                           them for the next daemon, or remove them (default: keep,\n"
+	     "                           with --private remove)\n"
+	     "  --purge                  remove what a dead daemon left here, then exit\n"
 	     "  --help, --version        print this text or the version, then exit\n"
 	     "\n"
 	     "Each key of the configuration file is an option, too (default in parentheses):");
@@ -344,7 +357,7 @@ static void print_help(void)
 		print_default(&keys[i]);
 	}
 	puts("\nExit status: 0 success, 1 failure, 2 usage, 3 bad configuration, 4 another broker\n"
-	     "holds this instance.");
+	     "holds this instance, 5 the manifest is of a newer version.");
 }
 
 static bool parse_fd(const char *text, int *ret_fd)
@@ -355,6 +368,24 @@ static bool parse_fd(const char *text, int *ret_fd)
 		return false;
 	*ret_fd = (int)value;
 	return true;
+}
+
+static bool parse_on_stop(const char *text, enum on_stop *ret_on_stop)
+{
+	if (strcmp(text, "keep") == 0)
+		*ret_on_stop = ON_STOP_KEEP;
+	else if (strcmp(text, "remove") == 0)
+		*ret_on_stop = ON_STOP_REMOVE;
+	else
+		return false;
+	return true;
+}
+
+bool options_keeps(const struct options *options)
+{
+	if (options->on_stop == ON_STOP_BY_SCOPE)
+		return options->scope != SCOPE_PRIVATE;
+	return options->on_stop == ON_STOP_KEEP;
 }
 
 enum options_verdict options_parse(int argc, char **argv, struct options *ret_options)
@@ -390,6 +421,12 @@ enum options_verdict options_parse(int argc, char **argv, struct options *ret_op
 			break;
 		case OPTION_EOF:
 			bad |= !parse_fd(optarg, &o.eof_fd);
+			break;
+		case OPTION_ON_STOP:
+			bad |= !parse_on_stop(optarg, &o.on_stop);
+			break;
+		case OPTION_PURGE:
+			o.purge = true;
 			break;
 		case OPTION_HELP:
 			print_help();

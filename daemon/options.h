@@ -22,10 +22,14 @@ enum charge {
 	CHARGE_WATCHES,
 	CHARGE_QUEUE,
 	CHARGE_FDS,
-	CHARGE_HELD_FDS, /* limit 0: by scope and RLIMIT_NOFILE, see broker_apply() */
-	CHARGE_PUNCHES,  /* on the thread pool; not to be set, see resize.c */
+	CHARGE_HELD_FDS,   /* limit 0: by scope and RLIMIT_NOFILE, see broker_apply() */
+	CHARGE_STORED_FDS, /* limit 0: by scope and the size of the store */
+	CHARGE_PUNCHES,    /* on the thread pool; not to be set, see resize.c */
 	CHARGE_COUNT
 };
+
+/* What a stop signal does with regions and sessions; by default it depends on the scope. */
+enum on_stop { ON_STOP_BY_SCOPE, ON_STOP_KEEP, ON_STOP_REMOVE };
 
 enum scope { SCOPE_USER, SCOPE_SYSTEM, SCOPE_PRIVATE };
 
@@ -47,6 +51,8 @@ struct options {
 	const char *config;            /* NULL: by scope */
 	int eof_fd;                    /* -1: none */
 	bool check_config;
+	bool purge;
+	enum on_stop on_stop;
 	int argc; /* kept, to apply the command line again after a reload */
 	char **argv;
 };
@@ -62,6 +68,9 @@ enum options_verdict options_parse(int argc, char **argv, struct options *ret_op
  * Every mistake is logged with file and line. Return: 0, or -EINVAL (*ret_settings is untouched).
  */
 int settings_load(const struct options *options, struct settings *ret_settings);
+
+/* options_keeps() - shall a stop signal leave everything to the next daemon? */
+bool options_keeps(const struct options *options);
 
 /* settings_charge_name() - the key that limits a charge, such as "regions-per-user" */
 const char *settings_charge_name(enum charge charge);

@@ -34,7 +34,8 @@ static void on_peer_event(uv_poll_t *watch, int status, int events);
 
 static void update_events(struct peer *peer)
 {
-	bool deaf = peer->condemned || peer->queue || peer->stalled || peer->jobs >= JOBS_MAX;
+	bool deaf = peer->condemned || peer->queue || peer->stalled || !peer->session ||
+		    peer->session->jobs >= JOBS_MAX;
 	int events = UV_DISCONNECT;
 
 	if (!deaf)
@@ -176,6 +177,8 @@ static int send_out(struct peer *peer, const int *fds, unsigned n_fds)
 
 	if (peer->condemned)
 		return 0;
+	/* Whatever somebody is told of is remembered first. */
+	manifest_commit(&broker->manifest);
 	if (!peer->queue)
 		result =
 			packet_send(peer->socket, broker->out.data, broker->out.length, fds, n_fds);
@@ -246,16 +249,18 @@ void peer_notify(struct peer *peer, enum wire_method_id method, const void *para
 		send_or_drop(peer);
 }
 
-void peer_job_begin(struct peer *peer)
+void peer_job_begin(struct session *session)
 {
-	peer->jobs++;
-	update_events(peer);
+	session->jobs++;
+	if (session->peer)
+		update_events(session->peer);
 }
 
-void peer_job_done(struct peer *peer)
+void peer_job_done(struct session *session)
 {
-	peer->jobs--;
-	update_events(peer);
+	session->jobs--;
+	if (session->peer)
+		update_events(session->peer);
 }
 
 /* ---- Beginning and end ---- */
@@ -472,7 +477,7 @@ static int peer_new(struct broker *broker, int socket, struct identity *identity
 		return result;
 	}
 	peer->watch.data = peer;
-	result = session_new(broker, identity, account, &peer->session);
+	result = session_new(broker, identity, &peer->session);
 	if (result < 0) {
 		uv_close((uv_handle_t *)&peer->watch, on_peer_closed);
 		return result;

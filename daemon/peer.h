@@ -29,7 +29,7 @@ struct peer {
 	bool stalled;    /* has too many descriptors unread */
 	bool is_blocked; /* on the broker's list of blocked peers */
 	unsigned fds_in_flight;
-	unsigned jobs;          /* requests whose answer is being worked on */
+	uint32_t again;         /* of the requests to come, how many were sent before */
 	uint64_t blocked_since; /* uv_now() of its last progress */
 	struct queued *queue;
 	struct peer *previous, *next;
@@ -69,9 +69,9 @@ int peer_answer_fds(struct peer *peer, uint32_t msgid, enum wire_method_id metho
 void peer_answer_failure(struct peer *peer, uint32_t msgid, const struct failure *failure);
 void peer_notify(struct peer *peer, enum wire_method_id method, const void *params);
 
-/* peer_job_begin(), peer_job_done() - a request that is answered later; too many, and we stop
- * reading */
-void peer_job_begin(struct peer *peer);
-void peer_job_done(struct peer *peer);
+/* peer_job_begin(), peer_job_done() - a request of a session that is answered later; too many, and
+ * we stop reading */
+void peer_job_begin(struct session *session);
+void peer_job_done(struct session *session);
 
 #endif

@@ -9,6 +9,7 @@
 #include "layout/publish.h"
 #include "lock.h"
 #include "log.h"
+#include "remember.h"
 #include "resize.h"
 #include "arena.h"
 #include "session.h"
@@ -38,6 +39,11 @@ struct region *region_find(struct regions *regions, const char *name)
 	return RB_FIND(region_tree, &regions->tree, &key);
 }
 
+bool region_insert(struct regions *regions, struct region *region)
+{
+	return RB_INSERT(region_tree, &regions->tree, region) == NULL;
+}
+
 struct region *region_next_from(struct regions *regions, const char *name, bool after)
 {
 	struct region key = { .name = name };
@@ -56,11 +62,6 @@ struct region *region_next(struct region *region)
 uid_t region_owner(const struct region *region)
 {
 	return account_uid(region->account);
-}
-
-unsigned region_backing_number(const struct region *region)
-{
-	return region->segments.backing == &backing_shm ? SHMB_BACKING_SHM : SHMB_BACKING_MEMFD;
 }
 
 uint64_t region_in_pages(const struct broker *broker, uint64_t bytes)
@@ -118,6 +119,26 @@ static struct cost cost_now(const struct broker *broker, const struct region *re
 	return cost_of(broker, region->kind, region->capacity, region->slots ? region->n_slots : 0);
 }
 
+/* Those that are held are stored, too, if there is a store. @ret_over: on -EDQUOT. */
+static int hold_fds(struct broker *broker, struct account *account, unsigned n_fds,
+		    enum charge *ret_over)
+{
+	unsigned n_stored = broker->store.max > 0 ? n_fds : 0;
+	uint64_t limit = broker->settings.per_user[CHARGE_STORED_FDS];
+	int result = broker_hold_fds(broker, account, n_fds);
+
+	*ret_over = CHARGE_HELD_FDS;
+	if (result < 0)
+		return result;
+	*ret_over = CHARGE_STORED_FDS;
+	result = broker->accounts.total[CHARGE_STORED_FDS] + n_stored > broker->store.max ? -EMFILE
+		 : account_charge(account, CHARGE_STORED_FDS, n_stored, limit)            ? 0
+											  : -EDQUOT;
+	if (result < 0)
+		account_uncharge(account, CHARGE_HELD_FDS, n_fds);
+	return result;
+}
+
 int region_charge_memory(struct broker *broker, struct account *account,
 			 const struct backing *backing, uint64_t bytes, unsigned n_segments,
 			 struct failure *failure)
@@ -127,23 +148,38 @@ int region_charge_memory(struct broker *broker, struct account *account,
 	int result;
 
 	if (account_charge(account, CHARGE_BYTES, bytes, settings->per_user[CHARGE_BYTES])) {
-		result = broker_hold_fds(broker, account, n_segments * backing->held_fds);
+		result = hold_fds(broker, account, n_segments * backing->held_fds, &over);
 		if (result == 0)
 			return 0;
 		account_uncharge(account, CHARGE_BYTES, bytes);
 		if (result == -EMFILE)
 			return answer_fail_system(failure, EMFILE, "keeping the region's memory");
-		over = CHARGE_HELD_FDS;
 	}
 	return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(over),
 				 settings->per_user[over]);
 }
 
-void region_uncharge_memory(struct account *account, const struct backing *backing, uint64_t bytes,
-			    unsigned n_segments)
+void region_uncharge_memory(struct broker *broker, struct account *account,
+			    const struct backing *backing, uint64_t bytes, unsigned n_segments)
 {
+	uint64_t n_fds = (uint64_t)n_segments * backing->held_fds;
+
 	account_uncharge(account, CHARGE_BYTES, bytes);
-	account_uncharge(account, CHARGE_HELD_FDS, (uint64_t)n_segments * backing->held_fds);
+	account_uncharge(account, CHARGE_HELD_FDS, n_fds);
+	if (broker->store.max > 0)
+		account_uncharge(account, CHARGE_STORED_FDS, n_fds);
+}
+
+void region_charge_recovered_memory(struct broker *broker, struct account *account,
+				    const struct backing *backing, uint64_t bytes,
+				    unsigned n_segments)
+{
+	uint64_t n_fds = (uint64_t)n_segments * backing->held_fds;
+
+	account_charge(account, CHARGE_BYTES, bytes, UINT64_MAX);
+	account_charge(account, CHARGE_HELD_FDS, n_fds, UINT64_MAX);
+	if (broker->store.max > 0)
+		account_charge(account, CHARGE_STORED_FDS, n_fds, UINT64_MAX);
 }
 
 static int charge(struct broker *broker, struct account *account, const struct backing *backing,
@@ -164,11 +200,22 @@ static int charge(struct broker *broker, struct account *account, const struct b
 	return result;
 }
 
-static void uncharge(struct account *account, const struct backing *backing, struct cost cost)
+static void uncharge(struct broker *broker, struct account *account, const struct backing *backing,
+		     struct cost cost)
 {
 	account_uncharge(account, cost.what, 1);
 	if (cost.n_segments > 0)
-		region_uncharge_memory(account, backing, cost.bytes, cost.n_segments);
+		region_uncharge_memory(broker, account, backing, cost.bytes, cost.n_segments);
+}
+
+void region_charge_recovered(struct broker *broker, struct region *region)
+{
+	struct cost cost = cost_now(broker, region);
+
+	account_charge(region->account, cost.what, 1, UINT64_MAX);
+	if (cost.n_segments > 0)
+		region_charge_recovered_memory(broker, region->account, region->segments.backing,
+					       cost.bytes, cost.n_segments);
 }
 
 /* ---- Making one ---- */
@@ -209,15 +256,23 @@ static int check_request(const struct broker *broker, const struct region_reques
 	return 0;
 }
 
-static struct region *region_new(struct broker *broker, const struct region_request *request)
+struct region *region_alloc(const char *name, size_t length)
 {
-	size_t length = strlen(request->name) + 1;
-	struct region *region = calloc(1, sizeof(*region) + length);
+	struct region *region = calloc(1, sizeof(*region) + length + 1);
 
 	if (!region)
 		return NULL;
-	memcpy(region + 1, request->name, length);
+	memcpy(region + 1, name, length);
 	region->name = (const char *)(region + 1);
+	return region;
+}
+
+static struct region *region_new(struct broker *broker, const struct region_request *request)
+{
+	struct region *region = region_alloc(request->name, strlen(request->name));
+
+	if (!region)
+		return NULL;
 	segments_init(&region->segments, choose_backing(broker, request),
 		      ++broker->regions.next_id);
 	region->kind = (uint8_t)request->kind;
@@ -254,6 +309,9 @@ static int make_segments(struct broker *broker, struct region *region)
 	if (result == 0)
 		result = segments_create(&region->segments, instance, SEGMENT_PUBLISH,
 					 publish_bytes(broker));
+	if (result == 0)
+		result =
+			store_keep(&broker->store, &region->segments, SEGMENT_DATA, SEGMENT_MAPPED);
 	return result < 0 ? result : write_header(broker, region);
 }
 
@@ -270,6 +328,7 @@ static int make_inside(struct broker *broker, struct region *region, struct sess
 	if (result == 0)
 		return 0;
 	segment_forget(&broker->segments, region->segments.id);
+	store_drop(&broker->store, &region->segments, SEGMENT_DATA, SEGMENT_COUNT);
 	segments_destroy(&region->segments, broker->instance.id);
 	return answer_fail_system(failure, result, "making the region's memory");
 }
@@ -284,6 +343,8 @@ static void enter(struct broker *broker, struct region *region, struct session *
 	RB_INSERT(region_tree, &broker->regions.tree, region);
 	DL_APPEND2(broker->regions.all, region, previous, next);
 	broker->regions.counts[region->kind]++;
+	manifest_owe(&broker->manifest, OWED_OBJECT);
+	remember_object(broker, region);
 }
 
 int region_create(struct broker *broker, struct session *session,
@@ -304,7 +365,7 @@ int region_create(struct broker *broker, struct session *session,
 			: answer_fail_system(failure, ENOMEM, "region");
 	if (result != 0) {
 		free(region);
-		uncharge(session->account, backing, cost);
+		uncharge(broker, session->account, backing, cost);
 		return result;
 	}
 	region->account = account_get(&broker->accounts, session->identity.uid);
@@ -327,7 +388,10 @@ void region_unlink(struct broker *broker, struct region *region)
 		RB_REMOVE(region_tree, &broker->regions.tree, region);
 		region->removed = true;
 		leave_creator(region);
+		if (region->n_attachments > 0 || region->resizes)
+			remember_removed(broker, region);
 		if (region->n_attachments > 0 && region->kind == OBJECT_REGION) {
+			manifest_commit(&broker->manifest); /* before anybody can see it */
 			region_write_word(broker, region, offsetof(struct layout_publish, removed),
 					  1, sizeof(uint32_t));
 			region_notify(broker, region);
@@ -359,11 +423,12 @@ int region_chown(struct broker *broker, struct region *region, uid_t uid, gid_t 
 			account_put(account);
 			return result;
 		}
-		uncharge(region->account, region->segments.backing, cost);
+		uncharge(broker, region->account, region->segments.backing, cost);
 	}
 	account_put(region->account);
 	region->account = account;
 	region->gid = gid;
+	remember_object(broker, region);
 	return 0;
 }
 
@@ -375,7 +440,9 @@ void region_free(struct broker *broker, struct region *region)
 	region_leave_dirty(broker, region);
 	DL_DELETE2(broker->regions.all, region, previous, next);
 	broker->regions.counts[region->kind]--;
-	uncharge(region->account, region->segments.backing, cost_now(broker, region));
+	manifest_owe(&broker->manifest, -OWED_OBJECT);
+	forget_object(broker, region);
+	uncharge(broker, region->account, region->segments.backing, cost_now(broker, region));
 	if (region->semaphore) {
 		semaphore_free(broker, region->semaphore);
 	} else {

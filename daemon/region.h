@@ -35,6 +35,7 @@ struct attachment {
 	uint8_t access;      /* enum shmb_access */
 	uint8_t watch_types; /* what the armed watch is for; 0: none armed */
 	bool watch_charged;  /* armed, or fired and not ended */
+	bool remembered;     /* in the manifest */
 	uint64_t watch_sequence, watch_size;
 	struct use *use;                    /* to a semaphore: its session's part in it */
 	struct attachment *previous, *next; /* of the region's armed ones */
@@ -64,6 +65,7 @@ struct region {
 	uint8_t kind;     /* enum object_kind */
 	uint8_t lifetime;
 	bool removed;
+	bool resizing; /* its page may not say so yet, or memory is being punched out */
 	bool dirty;
 	const char *name; /* behind this struct */
 };
@@ -95,6 +97,11 @@ struct region_request {
 /* region_find() - by name; NULL: none */
 struct region *region_find(struct regions *regions, const char *name);
 
+/* region_insert() - give an object its place by name, in recovery. Return: false: the name is
+ * taken.
+ */
+bool region_insert(struct regions *regions, struct region *region);
+
 /* region_next_from() - the first region whose name is @name or, with @after, comes behind it; NULL:
  * none */
 struct region *region_next_from(struct regions *regions, const char *name, bool after);
@@ -109,6 +116,13 @@ int region_create(struct broker *broker, struct session *session,
 		  const struct region_request *request, struct region **ret_region,
 		  struct failure *failure);
 
+/* region_alloc() - an object of that name and nothing else, for region_create() and recovery.
+ * Return: NULL if out of memory. */
+struct region *region_alloc(const char *name, size_t length);
+
+/* region_charge_recovered() - its owner pays for it, whatever the limits are now */
+void region_charge_recovered(struct broker *broker, struct region *region);
+
 /* region_unlink() - take the name away, tell watchers; the memory goes with the last attachment */
 void region_unlink(struct broker *broker, struct region *region);
 
@@ -117,7 +131,6 @@ int region_chown(struct broker *broker, struct region *region, uid_t uid, gid_t 
 		 struct failure *failure);
 
 uid_t region_owner(const struct region *region);
-unsigned region_backing_number(const struct region *region); /* enum shmb_backing */
 
 /* region_orphan() - its creating session ends: regions of lifetime "session" lose their name */
 void region_orphan(struct broker *broker, struct session *session);
@@ -131,11 +144,21 @@ int region_attach(struct broker *broker, struct region *region, struct session *
 		  unsigned access, struct attachment **ret_attachment, int ret_fds[SEGMENT_MAPPED],
 		  struct failure *failure);
 
+/* region_reopen_fds() - the same descriptors for an attachment that has had them before. Return: 0,
+ * or a negative errno. */
+int region_reopen_fds(struct broker *broker, const struct attachment *attachment,
+		      int ret_fds[SEGMENT_MAPPED]);
+
 void region_release_fds(unsigned access, int fds[SEGMENT_MAPPED]);
 
 /* attachment_new() - of any kind of object, charged, with a number but without descriptors */
 int attachment_new(struct broker *broker, struct region *region, struct session *session,
 		   unsigned access, struct attachment **ret_attachment, struct failure *failure);
+
+/* attachment_recover() - one that a session had with the daemon before; nothing of its kind is set.
+ * Return: 0, -EINVAL or -ENOMEM. */
+int attachment_recover(struct broker *broker, struct region *region, struct session *session,
+		       uint32_t handle, unsigned access, struct attachment **ret_attachment);
 
 /*
  * region_detach() - end an attachment of any kind; a region that nobody needs any more goes with it
@@ -192,8 +215,13 @@ uint64_t region_in_pages(const struct broker *broker, uint64_t bytes);
 int region_charge_memory(struct broker *broker, struct account *account,
 			 const struct backing *backing, uint64_t bytes, unsigned n_segments,
 			 struct failure *failure);
-void region_uncharge_memory(struct account *account, const struct backing *backing, uint64_t bytes,
-			    unsigned n_segments);
+void region_uncharge_memory(struct broker *broker, struct account *account,
+			    const struct backing *backing, uint64_t bytes, unsigned n_segments);
+
+/* region_charge_recovered_memory() - the same without a limit: it is there already */
+void region_charge_recovered_memory(struct broker *broker, struct account *account,
+				    const struct backing *backing, uint64_t bytes,
+				    unsigned n_segments);
 
 /* region_default_backing() - what an object is made of where nobody asks for anything */
 const struct backing *region_default_backing(const struct broker *broker);

@@ -10,6 +10,7 @@
 #include "broker.h"
 #include "layout/publish.h"
 #include "peer.h"
+#include "remember.h"
 #include "session.h"
 #include "watch.h"
 
@@ -32,6 +33,7 @@ struct resize {
 	uint64_t size;
 	uint32_t msgid;
 	int wants_reply;
+	bool recorded;                 /* as done */
 	uint64_t punch_from, punch_to; /* bytes */
 	int fd;
 	int result;
@@ -72,23 +74,46 @@ static void punch(struct resize *resize)
 	}
 }
 
-static void show_size(struct broker *broker, struct region *region, uint64_t size)
+static void show_size(struct broker *broker, struct region *region)
 {
-	region->size = size;
-	region_write_word(broker, region, offsetof(struct layout_publish, size), size,
-			  sizeof(size));
+	region_write_word(broker, region, offsetof(struct layout_publish, size), region->size,
+			  sizeof(region->size));
 	region_notify(broker, region);
+}
+
+static void record_done(struct resize *resize)
+{
+	if (!resize->session || !resize->wants_reply || resize->session->ended || resize->recorded)
+		return;
+	resize->recorded = true;
+	remember_done(resize->broker, resize->session, resize->msgid, 0, false);
+}
+
+/* It is done as soon as anybody can see it; what is left to do, a daemon after us would. */
+static void change_size(struct resize *resize)
+{
+	struct broker *broker = resize->broker;
+	struct region *region = resize->region;
+
+	region->size = resize->size;
+	region->resizing = true;
+	remember_size(broker, region);
+	record_done(resize);
+	manifest_commit(&broker->manifest);
+	show_size(broker, region);
 }
 
 static void answer(struct resize *resize)
 {
-	struct peer *peer = resize->session->peer;
+	struct session *session = resize->session;
+	struct peer *peer;
 	struct failure failure;
 
-	if (!peer)
+	if (!session)
 		return;
-	peer_job_done(peer);
-	if (!resize->wants_reply)
+	peer = session->peer;
+	peer_job_done(session);
+	if (!peer || !resize->wants_reply)
 		return;
 	if (resize->result == 0) {
 		peer_answer(peer, resize->msgid, WIRE_REGION_RESIZE, &(struct wire_empty){ 0 });
@@ -109,11 +134,18 @@ static void finish(struct resize *resize)
 	if (resize->fd >= 0)
 		close(resize->fd);
 	if (resize->result == 0 && resize->size > region->size)
-		show_size(broker, region, resize->size);
+		change_size(resize);
 	LL_DELETE(region->resizes, resize);
+	region->resizing = false;
+	remember_size(broker, region);
+	if (resize->result == 0)
+		record_done(resize);
+	manifest_owe(&broker->manifest, -OWED_RESIZE);
 	answer(resize);
-	account_uncharge(resize->session->account, CHARGE_QUEUE, sizeof(*resize));
-	session_unref(resize->session);
+	if (resize->session) {
+		account_uncharge(resize->session->account, CHARGE_QUEUE, sizeof(*resize));
+		session_unref(resize->session);
+	}
 	free(resize);
 }
 
@@ -128,7 +160,8 @@ static void punch_done(uv_work_t *work, int status)
 	struct broker *broker = resize->broker;
 	struct region *region = resize->region;
 
-	account_uncharge(resize->session->account, CHARGE_PUNCHES, 1);
+	if (resize->session)
+		account_uncharge(resize->session->account, CHARGE_PUNCHES, 1);
 	finish(resize);
 	start_next(broker, region);
 }
@@ -156,7 +189,7 @@ static bool run(struct resize *resize)
 	}
 	/* A shrink shows at once, so that nobody is told the bytes are there while they go. */
 	if (resize->size < before)
-		show_size(broker, region, resize->size);
+		change_size(resize);
 	if (pooled) {
 		resize->work.data = resize;
 		if (uv_queue_work(&broker->loop, &resize->work, punch_work, punch_done) == 0)
@@ -170,8 +203,10 @@ static bool run(struct resize *resize)
 static void start_next(struct broker *broker, struct region *region)
 {
 	while (region->resizes) {
+		if (broker->leaving) /* who asked will ask the next daemon */
+			region->resizes->result = -ECANCELED;
 		// NOLINTNEXTLINE(clang-analyzer-unix.Malloc) finish() takes it off the list
-		if (!run(region->resizes))
+		else if (!run(region->resizes))
 			return;
 		finish(region->resizes);
 	}
@@ -203,8 +238,49 @@ int resize_start(struct broker *broker, struct region *region, struct session *s
 	resize->msgid = msgid;
 	resize->wants_reply = wants_reply;
 	LL_APPEND(region->resizes, resize);
-	peer_job_begin(session->peer);
+	manifest_owe(&broker->manifest, OWED_RESIZE);
+	peer_job_begin(session);
 	if (idle)
 		start_next(broker, region);
+	return 0;
+}
+
+bool resize_is_pending(const struct region *region, const struct session *session, uint32_t msgid)
+{
+	const struct resize *resize;
+
+	LL_FOREACH(region->resizes, resize)
+		if (resize->session == session && resize->msgid == msgid && resize->wants_reply)
+			return true;
+	return false;
+}
+
+/* The punch goes to the pool whatever its length: nobody who can make it wait holds up the start.
+ */
+int resize_recover(struct broker *broker, struct region *region)
+{
+	struct resize *resize = calloc(1, sizeof(*resize));
+
+	if (!resize)
+		return -ENOMEM;
+	resize->broker = broker;
+	resize->region = region;
+	resize->size = region->size;
+	resize->fd = segments_open(&region->segments, broker->instance.id, SEGMENT_DATA, true);
+	if (resize->fd < 0) {
+		int error = resize->fd;
+
+		free(resize);
+		return error;
+	}
+	show_size(broker, region);
+	resize->punch_from = region->size;
+	resize->punch_to = region_data_bytes(broker, region->capacity);
+	resize->work.data = resize;
+	LL_APPEND(region->resizes, resize);
+	manifest_owe(&broker->manifest, OWED_RESIZE);
+	if (uv_queue_work(&broker->loop, &resize->work, punch_work, punch_done) == 0)
+		return 0;
+	finish(resize);
 	return 0;
 }

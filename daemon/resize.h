@@ -7,6 +7,7 @@
 
 #include "answer.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct broker;
@@ -22,5 +23,11 @@ struct session;
  */
 int resize_start(struct broker *broker, struct region *region, struct session *session,
 		 uint64_t size, uint32_t msgid, int wants_reply, struct failure *failure);
+
+/* resize_is_pending() - is that session's request being worked on? */
+bool resize_is_pending(const struct region *region, const struct session *session, uint32_t msgid);
+
+/* resize_recover() - finish what the daemon before had begun. Return: 0, or a negative errno. */
+int resize_recover(struct broker *broker, struct region *region);
 
 #endif

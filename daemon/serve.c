@@ -7,6 +7,7 @@
 
 #include "broker.h"
 #include "policy.h"
+#include "remember.h"
 #include "session.h"
 
 #include <inttypes.h>
@@ -131,6 +132,61 @@ void serve_unmake(struct request *request, struct wire_bytes bytes)
 		region_unlink(request->broker, region);
 }
 
+/* ---- Once more ---- */
+
+static const enum object_kind attaches_to[WIRE_METHOD_COUNT] = {
+	[WIRE_REGION_CREATE] = OBJECT_REGION,       [WIRE_REGION_OPEN] = OBJECT_REGION,
+	[WIRE_LOCK_CREATE] = OBJECT_LOCK,           [WIRE_LOCK_OPEN] = OBJECT_LOCK,
+	[WIRE_SEMAPHORE_CREATE] = OBJECT_SEMAPHORE, [WIRE_SEMAPHORE_OPEN] = OBJECT_SEMAPHORE,
+};
+
+static int attached_again(struct request *request, struct attachment *attachment, bool created)
+{
+	switch (attachment->region->kind) {
+	case OBJECT_LOCK:
+		return serve_lock_again(request, attachment, created);
+	case OBJECT_SEMAPHORE:
+		return serve_semaphore_again(request, attachment, created);
+	default:
+		return serve_region_again(request, attachment, created);
+	}
+}
+
+/* As if it had failed the first time. */
+static void unmake(struct request *request, struct attachment *attachment, bool created)
+{
+	struct region *region = attachment->region;
+
+	if (created && !region->removed)
+		region_unlink(request->broker, region);
+	region_detach(request->broker, attachment, false);
+	slots_undo_some(request->broker);
+}
+
+int serve_again(struct request *request)
+{
+	const struct done *done = session_find_done(request->session, request->msgid);
+	enum object_kind kind = attaches_to[request->method];
+	struct attachment *attachment;
+	int result;
+
+	if (!done)
+		return SERVE_NOT_DONE;
+	if (!kind) {
+		/* The number may be used again for something else. */
+		if (wire_methods[request->method].result != &wire_message_types[WIRE_MESSAGE_empty])
+			return SERVE_NOT_DONE;
+		return request_answer(request, &(struct wire_empty){ 0 });
+	}
+	attachment = session_attachment(request->session, done->handle);
+	if (!attachment || attachment->region->kind != kind)
+		return SERVE_NOT_DONE;
+	result = attached_again(request, attachment, done->created);
+	if (result != 0)
+		unmake(request, attachment, done->created);
+	return result;
+}
+
 /* ---- Lists ---- */
 
 /*
@@ -149,6 +205,7 @@ static int keep_position(struct request *request, const struct region *region,
 	free(session->list_position);
 	session->list_position = position;
 	snprintf(ret_cursor->text, sizeof(ret_cursor->text), "=%" PRIu32, ++session->list_serial);
+	remember_position(request->broker, session);
 	return 0;
 }
 

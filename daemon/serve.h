@@ -38,6 +38,15 @@ int serve_make(struct request *request, struct wire_bytes bytes, bool open_exist
 	       struct region_request *create, struct region **ret_region, bool *ret_created);
 void serve_unmake(struct request *request, struct wire_bytes name);
 
+/*
+ * serve_..._again() - give the answer that may have been lost: that this attachment was made
+ *
+ * Return: 0, or ANSWER_FAILED.
+ */
+int serve_region_again(struct request *request, struct attachment *attachment, bool created);
+int serve_lock_again(struct request *request, struct attachment *attachment, bool created);
+int serve_semaphore_again(struct request *request, struct attachment *attachment, bool created);
+
 /* One page of a list, as it is being collected. */
 struct page {
 	const struct wire_region_list_params *params;

@@ -72,10 +72,28 @@ int serve_region_lock(struct request *request)
 	return result;
 }
 
+static int answer_attached(struct request *request, const struct attachment *attachment,
+			   bool created, int fd)
+{
+	const struct wire_lock_attached answer = { .handle = attachment->handle,
+						   .id = attachment->region->segments.id,
+						   .slot = attachment->slot,
+						   .slots = attachment->region->n_slots,
+						   .created = created };
+
+	return send_segment(request, &answer, fd);
+}
+
+int serve_lock_again(struct request *request, struct attachment *attachment, bool created)
+{
+	int fd, result = slot_again(request, attachment, &fd);
+
+	return result ? result : answer_attached(request, attachment, created, fd);
+}
+
 static int attach(struct request *request, struct region *region, bool created)
 {
 	struct broker *broker = request->broker;
-	struct wire_lock_attached answer;
 	struct attachment *attachment;
 	int fd, result;
 
@@ -87,12 +105,8 @@ static int attach(struct request *request, struct region *region, bool created)
 		return result;
 	result = lock_attach(broker, attachment, &fd, &request->failure);
 	if (result == 0) {
-		answer = (struct wire_lock_attached){ .handle = attachment->handle,
-						      .id = region->segments.id,
-						      .slot = attachment->slot,
-						      .slots = region->n_slots,
-						      .created = created };
-		result = send_segment(request, &answer, fd);
+		request_done(request, attachment, created);
+		result = answer_attached(request, attachment, created, fd);
 	}
 	if (result != 0) {
 		region_detach(broker, attachment, false);

@@ -8,6 +8,7 @@
 #include "log.h"
 #include "peer.h"
 #include "policy.h"
+#include "remember.h"
 #include "resize.h"
 #include "serve.h"
 #include "session.h"
@@ -38,12 +39,33 @@ static int find_writable(struct request *request, uint64_t handle,
 	return result;
 }
 
+static int answer_attached(struct request *request, const struct attachment *attachment,
+			   bool created, int fds[SEGMENT_MAPPED])
+{
+	const struct region *region = attachment->region;
+	const struct wire_region_attached answer = {
+		.handle = attachment->handle,
+		.id = region->segments.id,
+		.size = region->size,
+		.capacity = region->capacity,
+		.access = attachment->access,
+		.backing = backing_number(region->segments.backing),
+		.created = created,
+	};
+	int result = peer_answer_fds(request->peer, request->msgid, request->method, &answer, fds,
+				     SEGMENT_MAPPED);
+
+	region_release_fds(attachment->access, fds);
+	if (result == 0)
+		log_end(LOG_TOO_MANY_IN_FLIGHT);
+	return result;
+}
+
 /* Attach and answer with the descriptors; if they cannot be sent the attachment is undone. */
 static int attach(struct request *request, struct region *region, unsigned access, bool created)
 {
 	struct broker *broker = request->broker;
 	struct attachment *attachment;
-	struct wire_region_attached answer;
 	int fds[SEGMENT_MAPPED];
 	int result;
 
@@ -55,24 +77,24 @@ static int attach(struct request *request, struct region *region, unsigned acces
 			       &request->failure);
 	if (result != 0)
 		return result;
-	answer = (struct wire_region_attached){
-		.handle = attachment->handle,
-		.id = region->segments.id,
-		.size = region->size,
-		.capacity = region->capacity,
-		.access = access,
-		.backing = region_backing_number(region),
-		.created = created,
-	};
-	result = peer_answer_fds(request->peer, request->msgid, request->method, &answer, fds,
-				 SEGMENT_MAPPED);
-	region_release_fds(access, fds);
-	if (result == 0) {
-		log_end(LOG_TOO_MANY_IN_FLIGHT);
+	request_done(request, attachment, created);
+	result = answer_attached(request, attachment, created, fds);
+	if (result == 0)
 		return 0;
-	}
 	region_detach(broker, attachment, false);
 	return answer_fail_system(&request->failure, result, "sending descriptors");
+}
+
+int serve_region_again(struct request *request, struct attachment *attachment, bool created)
+{
+	int fds[SEGMENT_MAPPED];
+	int result = region_reopen_fds(request->broker, attachment, fds);
+
+	if (result < 0)
+		return answer_fail_system(&request->failure, result, "opening the region's memory");
+	result = answer_attached(request, attachment, created, fds);
+	return result < 0 ? answer_fail_system(&request->failure, result, "sending descriptors")
+			  : 0;
 }
 
 static int check_access(struct request *request, const struct region *region, unsigned access)
@@ -150,6 +172,8 @@ int serve_region_close(struct request *request)
 
 	if (result != 0)
 		return result;
+	if (remember_reserve(request->broker) == 0) /* else it is done again, which does nothing */
+		request_done(request, NULL, false);
 	region_detach(request->broker, attachment, false);
 	slots_undo_some(request->broker);
 	return request_answer(request, &(struct wire_empty){ 0 });
@@ -168,7 +192,7 @@ static void describe(struct broker *broker, struct region *region, struct wire_r
 		.gid = region->gid,
 		.mode = region->mode,
 		.attachments = region->n_attachments,
-		.backing = region_backing_number(region),
+		.backing = backing_number(region->segments.backing),
 		.lifetime = region->lifetime,
 		.removed = region->removed,
 	};
@@ -241,6 +265,9 @@ int serve_region_resize(struct request *request)
 
 	if (result != 0)
 		return result;
+	if (request->repeated &&
+	    resize_is_pending(attachment->region, request->session, request->msgid))
+		return 0; /* it will be answered */
 	return resize_start(request->broker, attachment->region, request->session, params->size,
 			    request->msgid, request->wants_reply, &request->failure);
 }
@@ -254,6 +281,8 @@ int serve_region_chmod(struct request *request)
 	if (result != 0)
 		return result;
 	region->mode = (uint16_t)params->mode;
+	remember_object(request->broker, region);
+	request_done(request, NULL, false);
 	return request_answer(request, &(struct wire_empty){ 0 });
 }
 
@@ -274,7 +303,10 @@ int serve_region_chown(struct request *request)
 			      gid))
 		return answer_fail(&request->failure, SHMB_EACCES, "owner");
 	result = region_chown(request->broker, region, uid, gid, &request->failure);
-	return result ? result : request_answer(request, &(struct wire_empty){ 0 });
+	if (result != 0)
+		return result;
+	request_done(request, NULL, false);
+	return request_answer(request, &(struct wire_empty){ 0 });
 }
 
 int serve_region_remove(struct request *request)
@@ -289,6 +321,7 @@ int serve_region_remove(struct request *request)
 	result = serve_find_owned(request, params->name, kind, &region);
 	if (result != 0)
 		return result;
+	request_done(request, NULL, false); /* with it, not after it */
 	region_unlink(request->broker, region);
 	return request_answer(request, &(struct wire_empty){ 0 });
 }

@@ -12,10 +12,26 @@
 
 enum { LIST_ENTRIES_MAX = 32 }; /* on one page; the most that fits into a packet */
 
+int serve_semaphore_again(struct request *request, struct attachment *attachment, bool created)
+{
+	const struct region *region = attachment->region;
+	const struct semaphore *semaphore = region->semaphore;
+	const struct wire_semaphore_attached answer = {
+		.handle = attachment->handle,
+		.id = region->segments.id,
+		.kind = semaphore->kind,
+		.maximum = semaphore->maximum,
+		.arena = semaphore->arena->segments.id,
+		.unit = semaphore->unit,
+		.slot = attachment->use->member->slot,
+		.created = created,
+	};
+
+	return request_answer(request, &answer);
+}
+
 static int attach(struct request *request, struct region *region, bool created)
 {
-	const struct semaphore *semaphore = region->semaphore;
-	struct wire_semaphore_attached answer;
 	struct attachment *attachment;
 	int result;
 
@@ -30,17 +46,8 @@ static int attach(struct request *request, struct region *region, bool created)
 		region_detach(request->broker, attachment, false);
 		return result;
 	}
-	answer = (struct wire_semaphore_attached){
-		.handle = attachment->handle,
-		.id = region->segments.id,
-		.kind = semaphore->kind,
-		.maximum = semaphore->maximum,
-		.arena = semaphore->arena->segments.id,
-		.unit = semaphore->unit,
-		.slot = attachment->use->member->slot,
-		.created = created,
-	};
-	return request_answer(request, &answer);
+	request_done(request, attachment, created);
+	return serve_semaphore_again(request, attachment, created);
 }
 
 static int attach_existing(struct request *request, struct region *region)

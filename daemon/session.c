@@ -8,10 +8,12 @@
 #include "broker.h"
 #include "log.h"
 #include "peer.h"
+#include "remember.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 static void on_death(uv_poll_t *watch, int status, int events)
@@ -20,7 +22,10 @@ static void on_death(uv_poll_t *watch, int status, int events)
 
 	log_debug("process %d of user %u is gone", (int)session->identity.pid,
 		  (unsigned)session->identity.uid);
-	peer_free(session->peer);
+	if (session->peer)
+		peer_free(session->peer);
+	else
+		session_end(session);
 }
 
 static int watch_death(struct session *session)
@@ -39,8 +44,10 @@ static int watch_death(struct session *session)
 	return 0;
 }
 
-int session_new(struct broker *broker, struct identity *identity, struct account *account,
-		struct session **ret_session)
+/* ---- Beginning ---- */
+
+static int new_for(struct broker *broker, const struct identity *identity,
+		   struct session **ret_session)
 {
 	struct session *session = calloc(1, sizeof(*session));
 	int result;
@@ -50,18 +57,141 @@ int session_new(struct broker *broker, struct identity *identity, struct account
 	session->broker = broker;
 	session->references = 1;
 	session->identity = *identity;
-	if (getrandom(session->token, sizeof(session->token), 0) < 0)
-		result = -errno;
-	else
-		result = watch_death(session);
+	session->account = account_get(&broker->accounts, identity->uid);
+	result = session->account ? watch_death(session) : -ENOMEM;
 	if (result < 0) {
+		account_put(session->account);
 		free(session);
 		return result;
 	}
-	session->account = account_get(&broker->accounts, identity->uid);
 	*ret_session = session;
 	return 0;
 }
+
+int session_new(struct broker *broker, struct identity *identity, struct session **ret_session)
+{
+	uint8_t token[SESSION_TOKEN_BYTES];
+	int result;
+
+	if (getrandom(token, sizeof(token), 0) < 0)
+		return -errno;
+	result = new_for(broker, identity, ret_session);
+	if (result < 0)
+		return result;
+	memcpy((*ret_session)->token, token, sizeof(token));
+	(*ret_session)->number = ++broker->next_session;
+	return 0;
+}
+
+static int enter(struct session *session)
+{
+	HASH_ADD(hh, session->broker->sessions, token, sizeof(session->token), session);
+	session->known = TABLE_HAS(session);
+	return session->known ? 0 : -ENOMEM;
+}
+
+int session_introduce(struct session *session)
+{
+	int result = enter(session);
+
+	if (result == 0)
+		remember_session(session->broker, session);
+	return result;
+}
+
+int session_recover(struct broker *broker, const struct session *model,
+		    struct session **ret_session)
+{
+	struct session *session;
+	int result = new_for(broker, &model->identity, &session);
+
+	if (result < 0)
+		return result;
+	memcpy(session->token, model->token, sizeof(session->token));
+	memcpy(session->command, model->command, sizeof(session->command));
+	session->number = model->number;
+	session->last_handle = model->last_handle;
+	result = enter(session);
+	if (result < 0) {
+		session->identity.pidfd = -1; /* the caller's */
+		session_end(session);
+		return result;
+	}
+	manifest_owe(&broker->manifest, OWED_END);
+	broker->n_away++;
+	*ret_session = session;
+	return 0;
+}
+
+/* ---- Away and back ---- */
+
+struct session *session_find(struct broker *broker, const void *token)
+{
+	struct session *session;
+
+	HASH_FIND(hh, broker->sessions, token, SESSION_TOKEN_BYTES, session);
+	return session;
+}
+
+bool session_is_away(const struct session *session)
+{
+	return !session->peer || session->peer->condemned;
+}
+
+void session_return(struct session *session, struct peer *peer)
+{
+	struct session *fresh = peer->session;
+
+	if (session->peer)
+		session->peer->session = NULL; /* dropped; its process need not be waited for */
+	else
+		session->broker->n_away--;
+	free(session->identity.groups);
+	session->identity.gid = fresh->identity.gid;
+	session->identity.groups = fresh->identity.groups;
+	session->identity.n_groups = fresh->identity.n_groups;
+	fresh->identity.groups = NULL;
+	session_end(fresh);
+	session->peer = peer;
+	peer->session = session;
+	session->broker->counters.resumed++;
+}
+
+/* ---- What was done ---- */
+
+const struct done *session_done_at(const struct session *session, unsigned index)
+{
+	unsigned first = session->next_done + SESSION_DONE_MAX - session->n_done;
+
+	return &session->done[(first + index) % SESSION_DONE_MAX];
+}
+
+const struct done *session_find_done(const struct session *session, uint32_t msgid)
+{
+	for (unsigned i = session->n_done; i-- > 0;)
+		if (session_done_at(session, i)->msgid == msgid)
+			return session_done_at(session, i);
+	return NULL;
+}
+
+const struct done *session_add_done(struct session *session, uint32_t msgid, uint32_t handle,
+				    bool created)
+{
+	struct done *done;
+
+	if (!session->done)
+		session->done = calloc(SESSION_DONE_MAX, sizeof(*session->done));
+	if (!session->done)
+		return NULL;
+	done = &session->done[session->next_done];
+	*done = (struct done){ .msgid = msgid, .handle = handle, .created = created };
+	session->next_done = (session->next_done + 1) % SESSION_DONE_MAX;
+	if (session->n_done < SESSION_DONE_MAX)
+		session->n_done++;
+	return done;
+}
+
+/* ---- End ---- */
 
 struct session *session_ref(struct session *session)
 {
@@ -75,6 +205,7 @@ void session_unref(struct session *session)
 		return;
 	account_put(session->account);
 	free(session->list_position);
+	free(session->done);
 	free(session);
 }
 
@@ -90,14 +221,20 @@ void session_end(struct session *session)
 	if (session->ended)
 		return;
 	session->ended = true;
+	if (session->known && !session->peer)
+		session->broker->n_away--;
 	session->peer = NULL;
 	region_batch_begin(session->broker);
 	region_orphan(session->broker, session);
 	HASH_ITER(hh, session->attachments, attachment, next)
 		region_detach(session->broker, attachment, true);
+	if (session->known) {
+		HASH_DEL(session->broker->sessions, session);
+		forget_session(session->broker, session);
+	}
 	region_batch_end(session->broker);
 	slots_undo_some(session->broker);
-	if (session->identity.pidfd >= 0)
+	if (uv_is_active((uv_handle_t *)&session->death))
 		uv_close((uv_handle_t *)&session->death, on_death_closed);
 	identity_deinit(&session->identity);
 	session_unref(session);

@@ -65,6 +65,21 @@ uint32_t slots_take(struct slots *slots, void *owner)
 	return 0;
 }
 
+bool slots_put(struct slots *slots, uint32_t slot, void *owner)
+{
+	if (slot == 0 || slot > slots->size || slots->owners[slot - 1])
+		return false;
+	slots->owners[slot - 1] = owner;
+	slots->used++;
+	return true;
+}
+
+void slots_sweep(struct broker *broker, struct slots *slots, uint32_t slot)
+{
+	if (slots_put(slots, slot, &due_mark))
+		slots_release(broker, slots, slot);
+}
+
 void *slots_owner(const struct slots *slots, uint32_t slot)
 {
 	void *owner = slots->owners[slot - 1];
@@ -88,6 +103,11 @@ uint32_t slots_highest(const struct slots *slots)
 
 void slots_release(struct broker *broker, struct slots *slots, uint32_t slot)
 {
+	if (broker->leaving) {
+		slots->owners[slot - 1] = NULL;
+		slots->used--;
+		return;
+	}
 	slots->owners[slot - 1] = &due_mark;
 	if (slots->due++ == 0)
 		DL_APPEND2(broker->repairs.due, slots, previous, next);

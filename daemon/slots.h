@@ -11,6 +11,7 @@
  */
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
 
@@ -66,6 +67,12 @@ struct slots *slots_free(struct broker *broker, struct slots *slots);
 
 /* slots_take() - the lowest free number for @owner. Return: 1 to size, or 0: all are taken. */
 uint32_t slots_take(struct slots *slots, void *owner);
+
+/* slots_put() - @owner has had this number before. Return: false: it cannot. */
+bool slots_put(struct slots *slots, uint32_t slot, void *owner);
+
+/* slots_sweep() - undo a number that nobody owns */
+void slots_sweep(struct broker *broker, struct slots *slots, uint32_t slot);
 
 /* slots_owner() - NULL: nobody, or it is being undone */
 void *slots_owner(const struct slots *slots, uint32_t slot);

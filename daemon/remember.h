@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef DAEMON_REMEMBER_H
+#define DAEMON_REMEMBER_H
+
+/*
+ * What the broker has, put into its manifest. Everything is remembered where it changes, and
+ * becomes part of the manifest with the next commit: before a packet is sent, before memory is
+ * destroyed, and at the end of each turn of the loop.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct arena;
+struct attachment;
+struct broker;
+struct done;
+struct region;
+struct session;
+
+/* Room that the end of each takes, and a resize's two sizes with its done. */
+enum {
+	OWED_END = 32,
+	OWED_OBJECT = 2 * OWED_END, /* its name may go first */
+	OWED_RESIZE = 128,
+};
+
+/* remember_start(), remember_stop() - the loop's part */
+void remember_start(struct broker *broker);
+void remember_stop(struct broker *broker);
+
+/* remember_reserve() - room for all that one request can change. Return: 0, or a negative errno. */
+int remember_reserve(struct broker *broker);
+
+/* remember_rewrite() - write the manifest anew, in @directory (NULL: where it is) */
+int remember_rewrite(struct broker *broker, const char *directory);
+
+/* Again whenever something has changed of what the record has. */
+void remember_arena(struct broker *broker, const struct arena *arena);
+void remember_object(struct broker *broker, const struct region *region);
+void remember_removed(struct broker *broker, const struct region *region);
+void remember_size(struct broker *broker, const struct region *region);
+void remember_session(struct broker *broker, struct session *session);
+void remember_attachment(struct broker *broker, struct attachment *attachment);
+void remember_position(struct broker *broker, const struct session *session);
+
+/* remember_done() - the request @msgid of @session was done; @handle: the attachment it made, or 0
+ */
+void remember_done(struct broker *broker, struct session *session, uint32_t msgid, uint32_t handle,
+		   bool created);
+
+void forget_arena(struct broker *broker, const struct arena *arena);
+void forget_object(struct broker *broker, const struct region *region);
+void forget_session(struct broker *broker, struct session *session);
+void forget_attachment(struct broker *broker, struct attachment *attachment);
+
+#endif
