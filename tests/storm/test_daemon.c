@@ -288,7 +288,7 @@ static void end(struct tempest *tempest)
 	struct broker *broker = tempest->storm.broker;
 
 	storm_end(&tempest->storm);
-	warden_end(&tempest->warden);
+	warden_end(&tempest->warden, broker);
 	SYS(munmap(tempest->page, sizeof(*tempest->page)));
 	CHECK_INT(broker_shm_count(broker), 0);
 	CHECK(access(broker_path(broker, "manifest"), F_OK) != 0);
@@ -317,7 +317,7 @@ static void play(struct broker *broker, bool system)
 	}
 	tell_all(&tempest);
 	ending_check(&tempest.storm, expected, sizeof(expected) / sizeof(expected[0]));
-	for (unsigned i = 0; i < KEPT_TALLIES; i++)
+	for (unsigned i = 0; i < KEPT_UNDECIDED; i++)
 		CHECK(atomic_load(&tempest.page->tallies[i]) > 0);
 	end(&tempest);
 }

@@ -30,7 +30,7 @@
 enum {
 	FIRST_FD = 3,
 	STORE_MAX = 2048,
-	LOG_MAX = 1 << 18,
+	LOG_MAX = 1 << 15,
 	EARLY_IN_A_ROW = 3, /* so that it comes to serve now and then */
 	PATIENCE_US = 20000000,
 };
@@ -308,12 +308,13 @@ static bool obey(struct keep *keep)
 		atomic_store(&keep->page->obeyed, order);
 	if (order != WARDEN_END)
 		return false;
-	if (keep->eof >= 0) {
+	/* It has to live to clear up. */
+	if (keep->eof >= 0 && keep->daemon && keep->ready && !keep->ended && !keep->stopped) {
 		(void)close(keep->eof);
 		keep->eof = -1;
 		keep->ended = true;
 	}
-	return keep->daemon == 0;
+	return keep->daemon == 0 && keep->eof < 0;
 }
 
 static void look_for_hangs(struct keep *keep)
@@ -341,8 +342,7 @@ static void turn(struct keep *keep)
 		;
 	if (keep->daemon && fds[1].revents)
 		daemon_gone(keep);
-	if (!keep->daemon && atomic_load(&keep->page->order) != WARDEN_END &&
-	    storm_now_us() >= keep->when)
+	if (!keep->daemon && keep->eof >= 0 && storm_now_us() >= keep->when)
 		start_daemon(keep);
 	if (keep->next != ACT_NOTHING && storm_now_us() >= keep->when && !keep->ended)
 		act(keep);
@@ -359,10 +359,20 @@ static void raise_limit(void)
 	}
 }
 
+static struct warden_page *page_of_warden;
+
+/* As a test that failed ends what it has started. */
+static void on_term(int signal_number)
+{
+	atomic_store(&page_of_warden->order, WARDEN_END);
+}
+
 __attribute__((noreturn)) static void be_warden(struct keep *keep)
 {
 	alarm(0);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	page_of_warden = keep->page;
+	(void)signal(SIGTERM, on_term);
 	raise_limit();
 	keep->store = keep->system ? store_new(STORE_MAX) : NULL;
 	start_daemon(keep);
@@ -404,7 +414,7 @@ void warden_order(struct warden *warden, enum warden_order order)
 	wait_for(warden, order);
 }
 
-void warden_begin(struct warden *warden, const struct broker *broker, bool system, uint64_t seed)
+void warden_begin(struct warden *warden, struct broker *broker, bool system, uint64_t seed)
 {
 	struct keep keep = { .broker = broker, .pidfd = -1, .system = system, .usual = 20000 };
 	int ends[2];
@@ -424,9 +434,10 @@ void warden_begin(struct warden *warden, const struct broker *broker, bool syste
 	keep.eof_end = ends[0];
 	keep.eof = ends[1];
 	fflush(NULL);
-	warden->pid = SYS(fork());
-	if (warden->pid == 0)
+	broker->pid = SYS(fork());
+	if (broker->pid == 0)
 		be_warden(&keep);
+	broker->pidfd = SYS(pidfd_open(broker->pid, 0));
 	(void)close(keep.listener);
 	(void)close(keep.notify);
 	(void)close(ends[0]);
@@ -434,12 +445,9 @@ void warden_begin(struct warden *warden, const struct broker *broker, bool syste
 	wait_for(warden, WARDEN_REST);
 }
 
-void warden_end(struct warden *warden)
+void warden_end(struct warden *warden, struct broker *broker)
 {
-	int status;
-
 	warden_order(warden, WARDEN_END);
-	SYS(waitpid(warden->pid, &status, 0));
-	CHECK_INT(status, 0);
+	CHECK_INT(broker_wait(broker), 0);
 	SYS(munmap(warden->page, sizeof(*warden->page)));
 }

@@ -44,12 +44,12 @@ enum warden_order {
 
 struct warden {
 	struct warden_page *page;
-	pid_t pid;
 };
 
-/* warden_begin() - start the warden, and the daemon; returns when it serves
+/* warden_begin() - start the warden, and the daemon; returns when it serves. To the harness
+ * @broker's process is the warden.
  * @system: --system, with a store, instead of --private without */
-void warden_begin(struct warden *warden, const struct broker *broker, bool system, uint64_t seed);
+void warden_begin(struct warden *warden, struct broker *broker, bool system, uint64_t seed);
 
 /* warden_order() - and wait until it is obeyed */
 void warden_order(struct warden *warden, enum warden_order order);
@@ -58,6 +58,6 @@ void warden_order(struct warden *warden, enum warden_order order);
 void warden_check(const struct warden *warden);
 
 /* warden_end() - the daemon ends in good order, and leaves nothing in the store */
-void warden_end(struct warden *warden);
+void warden_end(struct warden *warden, struct broker *broker);
 
 #endif
