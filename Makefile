@@ -15,11 +15,12 @@ RUN ?=
 # No built-in rules: nothing here is made by make itself.
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := all
-.PHONY: help all demo test bench storm storm-daemon install lint format tidy fuzz model coverage deps deps-ci clean
+.PHONY: help all demo test test-systemd bench storm storm-daemon install lint format tidy fuzz model coverage deps deps-ci clean
 
 help:
 	@echo 'make demo        build, then move a real file through shared memory and verify it [FILE=path]'
 	@echo 'make test        build and run every test                 [PRESET=dev|release|clang|asan|tsan]'
+	@echo 'make test-systemd  boot a real systemd in a namespace, install there, test the units     (root; 77: skipped)'
 	@echo 'make bench       build and measure, each figure beside its floor            [ARGS="--json NAME"]'
 	@echo 'make storm       locks and semaphores while processes are killed  [KILLS=50000 SECONDS=0 SEED=number]'
 	@echo 'make storm-daemon  the same and more while the broker is killed   [KILLS=1000 SECONDS=0 SEED=number]'
@@ -44,6 +45,10 @@ test: deps
 	cmake --preset $(PRESET) >/dev/null
 	cmake --build --preset $(PRESET) -j $(JOBS)
 	@$(RUN) ctest --preset $(PRESET) -j $(JOBS) $$(test ! -t 1 || echo --progress)
+
+# Where no systemd can be booted it says so, and that is no failure of what is tested.
+test-systemd: deps-ci all
+	tests/systemd/run build/release || test $$? -eq 77
 
 bench: all
 	build/release/tests/bench/shmb_bench $(ARGS)
