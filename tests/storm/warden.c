@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #include "harness.h"
-#include "store.h"
+#include "depot.h"
 #include "storm.h"
 
 enum {
@@ -41,7 +41,7 @@ struct keep {
 	struct warden_page *page;
 	const struct broker *broker;
 	struct player chance; /* for its random numbers alone */
-	struct store *store;  /* NULL: there is none */
+	struct depot *depot;  /* NULL: there is none */
 	int listener, notify, eof, eof_end;
 	pid_t daemon; /* 0: none runs */
 	int pidfd;
@@ -97,8 +97,8 @@ static void place_descriptors(const struct keep *keep, unsigned n_stored, unsign
 
 	for (unsigned i = 0; i <= n_stored; i++)
 		fds[n++] = fcntl(i == n_before  ? keep->listener
-				 : i < n_before ? store_fd(keep->store, i)
-						: store_fd(keep->store, i - 1),
+				 : i < n_before ? depot_fd(keep->depot, i)
+						: depot_fd(keep->depot, i - 1),
 				 F_DUPFD_CLOEXEC, above);
 	fds[n++] = fcntl(keep->eof_end, F_DUPFD_CLOEXEC, above);
 	for (int i = 0; i < n; i++)
@@ -118,8 +118,8 @@ static void set_environment(const struct keep *keep, unsigned n_stored, unsigned
 	for (unsigned i = 0; i <= n_stored; i++)
 		at += (size_t)snprintf(names + at, sizeof(names) - at, "%s%s", i ? ":" : "",
 				       i == n_before  ? "shmbrokerd.socket"
-				       : i < n_before ? store_name(keep->store, i)
-						      : store_name(keep->store, i - 1));
+				       : i < n_before ? depot_name(keep->depot, i)
+						      : depot_name(keep->depot, i - 1));
 	setenv("LISTEN_FDNAMES", names, 1);
 	(void)snprintf(text, sizeof(text), "%d", (int)getpid());
 	setenv("LISTEN_PID", text, 1);
@@ -129,7 +129,7 @@ static void set_environment(const struct keep *keep, unsigned n_stored, unsigned
 	unsetenv("JOURNAL_STREAM");
 	unsetenv("SHMB_ADDRESS");
 	unsetenv("FDSTORE");
-	if (keep->store) {
+	if (keep->depot) {
 		(void)snprintf(text, sizeof(text), "%d", STORE_MAX);
 		setenv("FDSTORE", text, 1);
 	}
@@ -138,7 +138,7 @@ static void set_environment(const struct keep *keep, unsigned n_stored, unsigned
 static void become_daemon(const struct keep *keep)
 {
 	const char *program = getenv("SHMBROKERD");
-	unsigned n_stored = keep->store ? store_count(keep->store) : 0;
+	unsigned n_stored = keep->depot ? depot_count(keep->depot) : 0;
 	unsigned n_before = (unsigned)(keep->started % (n_stored + 1));
 	char runtime[128], config[128], eof[64];
 
@@ -198,18 +198,18 @@ static void daemon_ready(struct keep *keep)
 
 static bool take_notice(struct keep *keep)
 {
-	struct store_notice notice;
+	struct depot_notice notice;
 	const char *complaint;
 
-	if (!store_receive(keep->notify, &notice))
+	if (!depot_receive(keep->notify, &notice))
 		return false;
 	if (strstr(notice.text, "READY=1\n") && !keep->ready && notice.pid == keep->daemon)
 		daemon_ready(keep);
-	complaint = store_take(keep->store, &notice);
+	complaint = depot_take(keep->depot, &notice);
 	if (complaint)
 		fault(keep, "%s: %s", complaint, notice.text);
-	atomic_store(&keep->page->kept, keep->store ? store_total(keep->store) : 0);
-	atomic_store(&keep->page->stored, keep->store ? store_count(keep->store) : 0);
+	atomic_store(&keep->page->kept, keep->depot ? depot_total(keep->depot) : 0);
+	atomic_store(&keep->page->stored, keep->depot ? depot_count(keep->depot) : 0);
 	return true;
 }
 
@@ -374,14 +374,14 @@ __attribute__((noreturn)) static void be_warden(struct keep *keep)
 	page_of_warden = keep->page;
 	(void)signal(SIGTERM, on_term);
 	raise_limit();
-	keep->store = keep->system ? store_new(STORE_MAX) : NULL;
+	keep->depot = keep->system ? depot_new(STORE_MAX) : NULL;
 	start_daemon(keep);
 	while (!obey(keep))
 		turn(keep);
-	if (keep->store && store_count(keep->store) > 0)
+	if (keep->depot && depot_count(keep->depot) > 0)
 		fault(keep, "%u descriptors are left in the store, the first is %s",
-		      store_count(keep->store), store_name(keep->store, 0));
-	keep->store = store_free(keep->store);
+		      depot_count(keep->depot), depot_name(keep->depot, 0));
+	keep->depot = depot_free(keep->depot);
 	atomic_store(&keep->page->obeyed, WARDEN_END);
 	_exit(0);
 }
@@ -429,7 +429,7 @@ void warden_begin(struct warden *warden, struct broker *broker, bool system, uin
 	SYS(chmod(broker->socket, 0666));
 	SYS(listen(keep.listener, 4096));
 	keep.notify = make_socket(broker_path(broker, "notify"), SOCK_DGRAM);
-	store_watch_senders(keep.notify);
+	depot_watch_senders(keep.notify);
 	SYS(pipe2(ends, O_CLOEXEC));
 	keep.eof_end = ends[0];
 	keep.eof = ends[1];

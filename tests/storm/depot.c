@@ -4,7 +4,7 @@
  * sd_notify(3)'s datagrams; knows nothing of what the descriptors are.
  */
 
-#include "store.h"
+#include "depot.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,20 +21,20 @@ struct stored {
 	char name[NAME_MAX_BYTES + 1];
 };
 
-struct store {
+struct depot {
 	unsigned max, n;
 	unsigned long long total;
 	struct stored stored[];
 };
 
-void store_watch_senders(int notify)
+void depot_watch_senders(int notify)
 {
 	int on = 1;
 
 	SYS(setsockopt(notify, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)));
 }
 
-static void take_control(struct store_notice *notice, const struct cmsghdr *header)
+static void take_control(struct depot_notice *notice, const struct cmsghdr *header)
 {
 	size_t length = header->cmsg_len - CMSG_LEN(0);
 	struct ucred sender;
@@ -48,7 +48,7 @@ static void take_control(struct store_notice *notice, const struct cmsghdr *head
 	}
 }
 
-bool store_receive(int notify, struct store_notice *ret_notice)
+bool depot_receive(int notify, struct depot_notice *ret_notice)
 {
 	union {
 		struct cmsghdr header;
@@ -73,20 +73,20 @@ bool store_receive(int notify, struct store_notice *ret_notice)
 	return true;
 }
 
-struct store *store_new(unsigned max)
+struct depot *depot_new(unsigned max)
 {
-	struct store *store = calloc(1, sizeof(*store) + max * sizeof(store->stored[0]));
+	struct depot *depot = calloc(1, sizeof(*depot) + max * sizeof(depot->stored[0]));
 
-	CHECK(store);
-	store->max = max;
-	return store;
+	CHECK(depot);
+	depot->max = max;
+	return depot;
 }
 
-struct store *store_free(struct store *store)
+struct depot *depot_free(struct depot *depot)
 {
-	for (unsigned i = 0; store && i < store->n; i++)
-		(void)close(store->stored[i].fd);
-	free(store);
+	for (unsigned i = 0; depot && i < depot->n; i++)
+		(void)close(depot->stored[i].fd);
+	free(depot);
 	return NULL;
 }
 
@@ -102,22 +102,22 @@ static const char *name_of(const char *text, char ret_name[NAME_MAX_BYTES + 1])
 	return NULL;
 }
 
-static bool has(const struct store *store, const char *name, int fd)
+static bool has(const struct depot *depot, const char *name, int fd)
 {
 	struct stat one, other;
 
 	SYS(fstat(fd, &one));
-	for (unsigned i = 0; i < store->n; i++) {
-		if (strcmp(store->stored[i].name, name) != 0)
+	for (unsigned i = 0; i < depot->n; i++) {
+		if (strcmp(depot->stored[i].name, name) != 0)
 			continue;
-		SYS(fstat(store->stored[i].fd, &other));
+		SYS(fstat(depot->stored[i].fd, &other));
 		if (one.st_dev == other.st_dev && one.st_ino == other.st_ino)
 			return true;
 	}
 	return false;
 }
 
-static const char *add(struct store *store, struct store_notice *notice)
+static const char *add(struct depot *depot, struct depot_notice *notice)
 {
 	char name[NAME_MAX_BYTES + 1];
 	const char *complaint = name_of(notice->text, name);
@@ -125,14 +125,14 @@ static const char *add(struct store *store, struct store_notice *notice)
 	while (notice->n_fds > 0 && !complaint) {
 		int fd = notice->fds[0];
 
-		if (has(store, name, fd)) {
+		if (has(depot, name, fd)) {
 			(void)close(fd);
-		} else if (store->n < store->max) {
-			struct stored *place = &store->stored[store->n++];
+		} else if (depot->n < depot->max) {
+			struct stored *place = &depot->stored[depot->n++];
 
 			place->fd = fd;
 			memcpy(place->name, name, sizeof(name));
-			store->total++;
+			depot->total++;
 		} else {
 			complaint = "the store is full";
 			break;
@@ -142,54 +142,54 @@ static const char *add(struct store *store, struct store_notice *notice)
 	return complaint;
 }
 
-static const char *drop(struct store *store, const struct store_notice *notice)
+static const char *drop(struct depot *depot, const struct depot_notice *notice)
 {
 	char name[NAME_MAX_BYTES + 1];
 	const char *complaint = name_of(notice->text, name);
 	unsigned left = 0;
 
-	for (unsigned i = 0; i < store->n && !complaint; i++) {
-		if (strcmp(store->stored[i].name, name) == 0)
-			(void)close(store->stored[i].fd);
+	for (unsigned i = 0; i < depot->n && !complaint; i++) {
+		if (strcmp(depot->stored[i].name, name) == 0)
+			(void)close(depot->stored[i].fd);
 		else
-			store->stored[left++] = store->stored[i];
+			depot->stored[left++] = depot->stored[i];
 	}
 	if (!complaint)
-		store->n = left;
+		depot->n = left;
 	return complaint;
 }
 
-const char *store_take(struct store *store, struct store_notice *notice)
+const char *depot_take(struct depot *depot, struct depot_notice *notice)
 {
 	const char *complaint = NULL;
 
-	if (!store && strstr(notice->text, "FDSTORE"))
+	if (!depot && strstr(notice->text, "FDSTORE"))
 		complaint = "nobody offered a store";
 	else if (strstr(notice->text, "FDSTOREREMOVE=1\n"))
-		complaint = drop(store, notice);
+		complaint = drop(depot, notice);
 	else if (strstr(notice->text, "FDSTORE=1\n"))
-		complaint = notice->n_fds ? add(store, notice) : "descriptors are missing";
+		complaint = notice->n_fds ? add(depot, notice) : "descriptors are missing";
 	while (notice->n_fds > 0)
 		(void)close(notice->fds[--notice->n_fds]);
 	return complaint;
 }
 
-unsigned store_count(const struct store *store)
+unsigned depot_count(const struct depot *depot)
 {
-	return store->n;
+	return depot->n;
 }
 
-unsigned long long store_total(const struct store *store)
+unsigned long long depot_total(const struct depot *depot)
 {
-	return store->total;
+	return depot->total;
 }
 
-int store_fd(const struct store *store, unsigned i)
+int depot_fd(const struct depot *depot, unsigned i)
 {
-	return store->stored[i].fd;
+	return depot->stored[i].fd;
 }
 
-const char *store_name(const struct store *store, unsigned i)
+const char *depot_name(const struct depot *depot, unsigned i)
 {
-	return store->stored[i].name;
+	return depot->stored[i].name;
 }
