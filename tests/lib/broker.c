@@ -352,7 +352,7 @@ static void start_probe(struct broker *broker)
 
 /* Arguments of a daemon; those that are made up live as long as the struct. */
 struct arguments {
-	char directory[128], config[128], socket[128], eof[32];
+	char directory[128], config[128], socket[128], eof[32], on_stop[32];
 	const char *all[32];
 };
 
@@ -369,7 +369,10 @@ static void make_arguments(const struct broker *broker, unsigned n_stored,
 	snprintf(arguments->socket, sizeof(arguments->socket), "--socket=%s", broker->socket);
 	snprintf(arguments->eof, sizeof(arguments->eof), "--exit-on-eof=%u",
 		 FIRST_PASSED + 1 + n_stored);
+	snprintf(arguments->on_stop, sizeof(arguments->on_stop), "--on-stop=%s",
+		 options->on_stop ? options->on_stop : "remove");
 	arguments->all[n++] = options->system ? "--system" : "--private";
+	arguments->all[n++] = arguments->on_stop;
 	arguments->all[n++] = arguments->directory;
 	arguments->all[n++] = arguments->config;
 	arguments->all[n++] = options->own_socket ? arguments->socket : arguments->eof;

@@ -93,7 +93,8 @@ struct broker_options {
 	bool faults;     /* load faults.c; the case is skipped where that cannot be */
 	bool no_probe;   /* keep no connection of the harness's own */
 	bool own_socket; /* --socket instead of activation */
-	bool keeps_fds;  /* the daemon is expected to end with more descriptors than it had */
+	const char *on_stop;   /* "keep" or "remove", which leaves nothing; NULL: "remove" */
+	bool keeps_fds;        /* the daemon is expected to end with more descriptors than it had */
 	bool exit_unclean;     /* the case kills the daemon: do not check how it ended */
 	bool pid_namespace;    /* the daemon is the first of one, and sees no client; needs root */
 	rlim_t nofile;         /* RLIMIT_NOFILE of the daemon; 0: leave it */
