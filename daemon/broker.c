@@ -150,8 +150,11 @@ void broker_stop(struct broker *broker)
 		return;
 	broker->stopping = true;
 	listener_close(broker);
-	while (broker->peers)
+	while (broker->peers) {
+		if (!broker->leaving)
+			peer_say_end(broker->peers);
 		peer_free(broker->peers);
+	}
 	HASH_ITER(hh, broker->sessions, session, next_session)
 		session_end(session); /* those that are away */
 	region_batch_begin(broker);

@@ -117,6 +117,8 @@ static int check_header(struct manifest_view *view)
 	view->end = atomic_load(&header->committed);
 	if (header->first < sizeof(*header) || header->first % 8 || view->end < header->first)
 		return MANIFEST_GARBLED;
+	if (header->first > view->length)
+		return MANIFEST_GARBLED;
 	if (view->end > view->length) /* torn off */
 		view->end = view->length;
 	view->origin.next_id = header->next_id;

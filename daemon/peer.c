@@ -281,6 +281,12 @@ void peer_refuse(struct broker *broker, int socket, int code, const char *what)
 	discard_socket(&broker->discard, socket, discard_trusts(socket), NULL);
 }
 
+void peer_say_end(struct peer *peer)
+{
+	if (!peer->condemned)
+		say_goodbye(peer->broker, peer->socket, SHMB_ESESSION, "the broker has ended");
+}
+
 static void drop_queue(struct peer *peer)
 {
 	while (peer->queue)

@@ -47,6 +47,9 @@ void peer_accept(struct broker *broker, int socket);
 /* peer_refuse() - say why, and close. @socket: consumed */
 void peer_refuse(struct broker *broker, int socket, int code, const char *what);
 
+/* peer_say_end() - the broker ends, and everything with it: there is nothing to come back to */
+void peer_say_end(struct peer *peer);
+
 /* peer_free() - the peer is gone: undo its session, close, free. Takes NULL. */
 void peer_free(struct peer *peer);
 

@@ -103,6 +103,13 @@ union any_record {
 		}                                                \
 	} while (0)
 
+/* Numbers are not given again, whatever has become of what had them. */
+static void note_used(uint64_t *highest, uint64_t number)
+{
+	if (number > *highest)
+		*highest = number;
+}
+
 static void keep_arena(struct recovery *recovery, const struct record_arena *record)
 {
 	struct arena_found *found;
@@ -110,6 +117,7 @@ static void keep_arena(struct recovery *recovery, const struct record_arena *rec
 	FIND_OR_MAKE(recovery, recovery->arenas, record->id, found);
 	if (!found)
 		return;
+	note_used(&recovery->broker->regions.next_id, record->id);
 	found->record = *record;
 	if (!found->hh.tbl)
 		HASH_ADD(hh, recovery->arenas, record.id, sizeof(record->id), found);
@@ -123,6 +131,7 @@ static void keep_object(struct recovery *recovery, const struct record_object *r
 	FIND_OR_MAKE(recovery, recovery->objects, record->id, found);
 	if (!found)
 		return;
+	note_used(&recovery->broker->regions.next_id, record->id);
 	found->record = *record;
 	found->name = (struct text){ from->text, from->text_length };
 	if (!found->hh.tbl)
@@ -137,6 +146,7 @@ static void keep_session(struct recovery *recovery, const struct record_session 
 	FIND_OR_MAKE(recovery, recovery->sessions, record->number, found);
 	if (!found)
 		return;
+	note_used(&recovery->broker->next_session, record->number);
 	found->record = *record;
 	found->command = (struct text){ from->text, from->text_length };
 	if (!found->hh.tbl)
@@ -147,6 +157,11 @@ static void keep_attachment(struct recovery *recovery, const struct record_attac
 {
 	const struct record_end key = { .id = record->session, .handle = record->handle };
 	struct attachment_found *found;
+	struct session_found *session;
+
+	HASH_FIND(hh, recovery->sessions, &key.id, sizeof(key.id), session);
+	if (session && record->handle > session->record.last_handle)
+		session->record.last_handle = record->handle;
 
 	FIND_OR_MAKE(recovery, recovery->attachments, key, found);
 	if (!found)
@@ -471,8 +486,6 @@ static void place_session(struct recovery *recovery, struct session_found *found
 		identity_deinit(&model.identity);
 		recovery->no_memory = true;
 	}
-	if (record->number > recovery->broker->next_session)
-		recovery->broker->next_session = record->number;
 }
 
 static int place_part(struct attachment *attachment, uint32_t slot)
@@ -559,20 +572,6 @@ static void place_all(struct recovery *recovery)
 	HASH_ITER(hh, recovery->attachments, attachment, next_attachment)
 		place_attachment(recovery, attachment);
 	read_records(recovery, take_late_record);
-}
-
-static void note_highest_id(struct recovery *recovery)
-{
-	struct broker *broker = recovery->broker;
-	struct object_found *object, *next_object;
-	struct arena_found *arena, *next_arena;
-
-	HASH_ITER(hh, recovery->objects, object, next_object)
-		if (object->record.id > broker->regions.next_id)
-			broker->regions.next_id = object->record.id;
-	HASH_ITER(hh, recovery->arenas, arena, next_arena)
-		if (arena->record.id > broker->regions.next_id)
-			broker->regions.next_id = arena->record.id;
 }
 
 static bool nobody_needs(const struct region *region)
@@ -695,7 +694,6 @@ static int take_over(struct recovery *recovery)
 	if (recovery->no_memory)
 		return -ENOMEM;
 	n_leftover = backing_shm_sweep(broker->instance.id, claim_shm, recovery);
-	note_highest_id(recovery);
 	place_all(recovery);
 	if (recovery->no_memory)
 		return -ENOMEM;
