@@ -90,9 +90,10 @@ worker_check() {
 	worker_line "$1"
 }
 
+# It lets go of everything in order. Prints "bye COUNTED".
 worker_quit() {
 	timeout $bound sh -c 'echo quit >"$1"' - "$workers/$1.in"
-	equal "worker $1" "$(worker_line "$1")" bye
+	worker_line "$1" | grep '^bye '
 	rm "$workers/$1.in" "$workers/$1.out"
 }
 

@@ -8,7 +8,7 @@
  *	worker ADDRESS NAME BACKING DIRECTORY
  *
  * reads commands from DIRECTORY/NAME.in and answers each with a line in DIRECTORY/NAME.out:
- * "check" (contents=ok region=ok lock=ok permit=ok rounds=ok counted=N) and "quit".
+ * "check" (contents=ok region=ok lock=ok permit=ok rounds=ok counted=N) and "quit" (bye N).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -285,7 +285,8 @@ static bool serve(struct worker *worker)
 /* Let go in order: whatever it held must be free afterwards without anybody having died. */
 static void leave(struct worker *worker)
 {
-	int result = shmb_region_unlock(worker->own);
+	char line[64];
+	int result = worker->failed ? worker->failed : shmb_region_unlock(worker->own);
 
 	if (result == 0)
 		result = shmb_semaphore_give(worker->semaphore, &worker->permit);
@@ -293,7 +294,9 @@ static void leave(struct worker *worker)
 	shmb_region_free(worker->own);
 	shmb_region_free(worker->shared);
 	shmb_client_free(worker->client);
-	answer(worker, result == 0 ? "bye\n" : "not in order\n");
+	snprintf(line, sizeof(line), "%s %" PRIu64 "\n",
+		 result == 0 ? "bye" : shmb_error_name(result), worker->counted);
+	answer(worker, line);
 }
 
 static int open_fifo(const char *directory, const char *name, const char *suffix, int flags)

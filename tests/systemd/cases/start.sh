@@ -22,7 +22,7 @@ test_the_first_connection_starts_it() {
 	as ann shmbctl -a system ping
 	systemctl start $unit
 	equal "after" "$(prop $unit ActiveState)" active
-	equal "user" "$(ps -o user= -p "$(prop $unit MainPID)")" shmbroker
+	equal "user" "$(stat -c %U "/proc/$(prop $unit MainPID)")" shmbroker
 	equal "starts again" "$(prop $unit NRestarts)" 0
 }
 
@@ -41,11 +41,11 @@ test_many_users_start_it_once() {
 
 # The manager has figures to show, and they are those of the broker.
 test_status_has_live_figures() {
-	ctl create status/a 3M
+	ctl create -b memfd status/a 3M
 	systemctl reload $unit
 	until_true status_says "1 regions (3 MiB)"
-	status_says "0 away"
-	status_says "of 24576 stored"
+	status_says "0 sessions away"
+	status_says "2 of 24576 descriptors stored"
 	ctl rm status/a
 	systemctl reload $unit
 	until_true status_says "0 regions (0 MiB)"

@@ -1,0 +1,230 @@
+#!/bin/bash
+# Services of several users go on while their broker dies, is stopped, hangs, is replaced. worker.c has what they do.
+# shellcheck disable=SC2086,SC2154 # words of common.sh, without spaces
+
+everybody="ann bob cyd root"
+
+test_workers_begin() {
+	printf '[broker]\nallow-shm = work/,shm/\n' >/etc/shmbroker.conf
+	override Service WatchdogSec=3s
+	systemctl restart $unit
+	worker_start ann ann memfd
+	worker_start bob bob memfd
+	worker_start cyd cyd shm
+	worker_start root root default
+	workers_are_well $everybody
+	[ "$(prop $unit NFileDescriptorStore)" -gt 0 ] || fail "nothing is in the store"
+}
+
+# dies_by SIGNAL: unnoticed by anybody.
+dies_by() {
+	local pid
+	pid=$(prop $unit MainPID)
+	kill -$1 $pid
+	back $pid
+	workers_are_well $everybody
+}
+
+test_killed() {
+	local restarts
+	restarts=$(prop $unit NRestarts)
+	dies_by KILL
+	equal "starts again" "$(prop $unit NRestarts)" $((restarts + 1))
+	[ "$(figure recoveries)" -gt 0 ] || fail "the broker says that it recovered nothing"
+}
+
+test_crashed() {
+	dies_by SEGV
+}
+
+test_ended_by_hand() {
+	dies_by TERM
+}
+
+# Ten times a second, as fast as it comes back: neither the service nor its socket gives up.
+test_killed_again_and_again() {
+	local pid
+	for _ in {1..20}; do
+		pid=$(prop $unit MainPID)
+		kill -KILL $pid
+		back $pid
+	done
+	workers_are_well $everybody
+	equal "socket" "$(prop shmbrokerd.socket ActiveState)" active
+}
+
+# A loop that hangs answers no watchdog. A stopped process is what hangs most thoroughly.
+test_hung() {
+	local now
+	now=$(date '+%F %T')
+	dies_by STOP
+	journal_has "$now" "Watchdog timeout" || fail "it was not the watchdog"
+}
+
+test_stopped_for_a_moment_is_not_hung() {
+	local pid
+	pid=$(prop $unit MainPID)
+	kill -STOP $pid
+	kill -CONT $pid
+	workers_are_well $everybody
+	equal "process" "$(prop $unit MainPID)" $pid
+}
+
+test_restarted() {
+	local pid
+	for _ in 1 2 3; do
+		pid=$(prop $unit MainPID)
+		systemctl restart $unit
+		[ "$(prop $unit MainPID)" != $pid ] || fail "it was not restarted"
+		workers_are_well $everybody
+	done
+}
+
+# What a package does: a new file in the old one's place, then a restart.
+test_upgraded() {
+	local program=$prefix/sbin/shmbrokerd
+	cp $program $program.new
+	mv $program.new $program
+	[[ $(readlink "/proc/$(prop $unit MainPID)/exe") == *deleted* ]] || fail "the old program is still there"
+	systemctl daemon-reload
+	systemctl restart $unit
+	equal "program" "$(readlink "/proc/$(prop $unit MainPID)/exe")" $program
+	workers_are_well $everybody
+}
+
+# systemd is upgraded, too: the store passes from one to the next.
+test_the_manager_executes_itself_anew() {
+	systemctl daemon-reexec
+	until_true systemctl is-active $unit
+	dies_by KILL
+}
+
+test_reloaded_meanwhile() {
+	systemctl reload $unit
+	workers_are_well $everybody
+}
+
+# A client that ends while there is no broker is missed by the next one: what it held is free, and marked.
+test_a_client_dies_while_the_broker_is_away() {
+	local pid
+	worker_start eve ann memfd
+	pid=$(prop $unit MainPID)
+	kill -STOP $pid
+	systemctl kill -s KILL worker-eve
+	kill -KILL $pid
+	back $pid
+	workers_are_well $everybody
+	# Its region and semaphore were for as long as somebody is attached.
+	until_true gone work/own/eve
+	until_true gone work/sem/eve
+	rm $workers/eve.in $workers/eve.out
+}
+
+gone() {
+	! ctl holders "$1"
+}
+
+# Nothing that was counted under a lock is missing, nothing was counted twice; nobody was told of an error.
+test_nothing_was_lost_or_doubled() {
+	local name said sum=0
+	for name in $everybody; do
+		# With nobody in between from here on.
+		said=$(worker_quit $name) || fail "worker $name: $said"
+		sum=$((sum + ${said#* }))
+	done
+	[ $sum -gt 0 ] || fail "nobody counted"
+	equal "counted" "$(ctl read -n 8 work/count | od -An -tu8 | tr -d ' ')" $sum
+	ctl rm work/count
+	echo "$sum under the lock"
+}
+
+# The store holds what there is, no more: the broker and the manager agree, and both forget what is removed.
+test_the_store_is_emptied() {
+	until_true figure_is stored_fds 0
+	until_true store_is 0
+	ctl create -b memfd store/a 64K
+	equal "broker" "$(figure stored_fds)" 2
+	until_true store_is 2
+	until_true status_says "2 of 24576 descriptors stored"
+	ctl rm store/a
+	until_true store_is 0
+	equal "objects" "$(find $shm -name 'shmb.*')" ""
+}
+
+figure_is() {
+	[ "$(figure "$1")" = "$2" ]
+}
+
+store_is() {
+	[ "$(prop $unit NFileDescriptorStore)" = "$1" ]
+}
+
+# The bound of the store is the broker's own: one more is refused, nothing is dropped in silence.
+test_the_store_is_full() {
+	local i
+	override Service FileDescriptorStoreMax=8 Environment=FDSTORE=8
+	printf '[limits]\nstored-fds-per-user = 8\n' >/etc/shmbroker.conf
+	systemctl restart $unit
+	for i in 1 2 3 4; do ctl create -b memfd full/$i 4K; done
+	! ctl create -b memfd full/5 4K || fail "it took more than the store has room for"
+	until_true store_is 8
+	for i in 1 2 3 4; do echo $i | ctl write full/$i; done
+	dies_by_itself
+	for i in 1 2 3 4; do equal "contents" "$(ctl read -n 1 full/$i)" $i; done
+	ctl rm full/1 full/2 full/3 full/4
+	override Service WatchdogSec=3s
+	printf '[broker]\nallow-shm = work/,shm/\n' >/etc/shmbroker.conf
+	systemctl restart $unit
+}
+
+dies_by_itself() {
+	local pid
+	pid=$(prop $unit MainPID)
+	kill -KILL $pid
+	back $pid
+}
+
+# systemd drops the store of a unit that is stopped: memfd regions end, shm ones and sessions do not. Who has a lost
+# region mapped keeps the mapping.
+test_stopped_then_started() {
+	worker_start ann ann memfd
+	worker_start cyd cyd shm
+	ctl create -b shm shm/kept 4K
+	echo kept | ctl write shm/kept
+	ctl create -b memfd lost 4K
+	systemctl stop shmbrokerd.socket $unit
+	equal "store" "$(prop $unit NFileDescriptorStore)" 0
+	[ "$(find $shm -name 'shmb.*' | wc -l)" -gt 0 ] || fail "the memory is gone"
+	systemctl start shmbrokerd.socket
+	ctl ping
+	equal "contents" "$(ctl read -n 4 shm/kept)" kept
+	! ctl stat lost || fail "a memfd region is there without its memory"
+	said=$(worker_check cyd)
+	[[ $said == "contents=ok region=ok lock=ok "* ]] || fail "worker with shm: $said"
+	said=$(worker_check ann)
+	[[ $said == "contents=ok region=not-found lock=not-found "* ]] || fail "worker with memfd: $said"
+	systemctl stop worker-ann worker-cyd
+	rm $workers/*
+	ctl rm shm/kept
+	ctl rm work/count || true
+}
+
+# The end of everything: who still has something mapped keeps it, the broker begins with nothing.
+test_purged() {
+	local said
+	worker_start cyd cyd shm
+	ctl create -b shm shm/purged 4K
+	! shmbrokerd --system --purge || fail "it purged what a live broker has"
+	shmbrokerd --system --purge || equal "exit code" $? 4
+	systemctl stop shmbrokerd.socket $unit
+	shmbrokerd --system --purge
+	equal "objects" "$(find $shm -name 'shmb.*')" ""
+	equal "files" "$(ls -A /run/shmbroker)" ""
+	systemctl start shmbrokerd.socket
+	ctl ping
+	! ctl stat shm/purged || fail "a purged region is there"
+	said=$(worker_check cyd)
+	[[ $said == "contents=ok region=disconnected "* ]] || fail "worker: $said"
+	systemctl stop worker-cyd
+	rm $workers/*
+}
