@@ -203,12 +203,34 @@ static int connect_and_greet(struct shmb_client *client, const char *path, const
 	return result;
 }
 
+/* A broker that dies before it has greeted us is followed by another, which knows nothing of us. */
+static int connect_once(const struct shmb_client_options *options, const char *path,
+			int64_t deadline, struct shmb_client **ret_client)
+{
+	struct shmb_client *client;
+	int result = client_new(options, &client);
+
+	if (result < 0)
+		return result;
+	client->timeout_ms = clock_poll_ms(deadline);
+	result = client->timeout_ms > 0 ? connect_and_greet(client, path, options->name)
+					: SHMB_ETIMEDOUT;
+	if (result < 0) {
+		shmb_client_free(client);
+		return result;
+	}
+	client->timeout_ms = options->timeout_ms;
+	*ret_client = client;
+	return 0;
+}
+
 int shmb_client_connect(const char *address, const struct shmb_client_options *options,
 			struct shmb_client **ret_client)
 {
 	struct shmb_client_options own = SHMB_CLIENT_OPTIONS_INIT;
 	struct shmb_client *client;
 	char path[RESUME_PATH_BYTES];
+	int64_t deadline;
 	int result;
 
 	result = sized_read(&own, sizeof(own), options);
@@ -219,14 +241,12 @@ int shmb_client_connect(const char *address, const struct shmb_client_options *o
 	result = address_resolve(address, path, sizeof(path));
 	if (result < 0)
 		return result;
-	result = client_new(&own, &client);
+	deadline = clock_now() + (int64_t)own.timeout_ms * 1000000;
+	do
+		result = connect_once(&own, path, deadline, &client);
+	while (result == SHMB_EDISCONNECTED && own.away_ms != 0 && clock_now() < deadline);
 	if (result < 0)
 		return result;
-	result = connect_and_greet(client, path, own.name);
-	if (result < 0) {
-		shmb_client_free(client);
-		return result;
-	}
 	*ret_client = client;
 	return 0;
 }
