@@ -120,11 +120,16 @@ struct keeper {
 	pthread_mutex_t processing; /* callbacks run, or what they use goes */
 };
 
+/* keep_why() - what a call returned, and the particulars that the client remembers */
+const char *keep_why(struct keeper *keeper, int result, char buffer[160]);
+
 /* KEEP() - a call that must succeed: nothing but the daemon is in its way */
-#define KEEP(keeper, call)                                                                 \
-	do {                                                                               \
-		int keep_ = (call);                                                        \
-		RULE(&(keeper)->player, keep_ == 0, "%s: %s", #call, storm_result(keep_)); \
+#define KEEP(keeper, call)                                           \
+	do {                                                         \
+		char why_[160];                                      \
+		int keep_ = (call);                                  \
+		RULE(&(keeper)->player, keep_ == 0, "%s: %s", #call, \
+		     keep_why(keeper, keep_, why_));                 \
 	} while (0)
 
 void keep_tally(struct keeper *keeper, enum keep_tally tally);

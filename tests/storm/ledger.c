@@ -66,6 +66,16 @@ void keep_tally(struct keeper *keeper, enum keep_tally tally)
 	atomic_fetch_add_explicit(&keeper->page->tallies[tally], 1, memory_order_relaxed);
 }
 
+const char *keep_why(struct keeper *keeper, int result, char buffer[160])
+{
+	struct shmb_error error = { .struct_size = sizeof(error) };
+
+	(void)shmb_client_last_error(keeper->client, &error);
+	(void)snprintf(buffer, 160, "%s; the last error: %s, %s", storm_result(result),
+		       storm_result(error.code), error.what);
+	return buffer;
+}
+
 enum lot_kind lot_kind(unsigned lot)
 {
 	static const enum lot_kind others[LOTS - LOTS_REGIONS] = { LOT_LOCK, LOT_COUNTING,

@@ -157,6 +157,7 @@ static void look_under_lock(struct visit *visit)
 {
 	struct player *player = &visit->all->player;
 	struct kept copy;
+	char why[160];
 	int r;
 
 	if (!(visit->access & (SHMB_LOCK | SHMB_WRITE))) {
@@ -169,7 +170,8 @@ static void look_under_lock(struct visit *visit)
 	}
 	r = shmb_region_lock(visit->region, SHMB_SHARED, KEEPER_TIMEOUT_MS);
 	/* Whoever wrote it died, and his heir has not come yet. */
-	RULE(player, r == 0 || r == SHMB_EOWNERDEAD, "lock %s: %s", visit->name, storm_result(r));
+	RULE(player, r == 0 || r == SHMB_EOWNERDEAD, "lock %s: %s", visit->name,
+	     keep_why(visit->all->keeper, r, why));
 	if (r != 0)
 		return;
 	kept_check(visit->all->keeper, shmb_region_data(visit->region), "visited");
