@@ -438,7 +438,7 @@ static void enter_object(struct recovery *recovery, struct object_found *found)
 	DL_APPEND2(broker->regions.all, region, previous, next);
 	broker->regions.counts[region->kind]++;
 	region_charge_recovered(broker, region);
-	manifest_owe(&broker->manifest, OWED_OBJECT);
+	manifest_owe(&broker->manifest, region->removed ? OWED_END : OWED_OBJECT);
 	if (region->lifetime != SHMB_SESSION || region->removed)
 		return;
 	HASH_FIND(hh, recovery->sessions, &number, sizeof(number), creator);

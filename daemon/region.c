@@ -388,6 +388,7 @@ void region_unlink(struct broker *broker, struct region *region)
 		RB_REMOVE(region_tree, &broker->regions.tree, region);
 		region->removed = true;
 		leave_creator(region);
+		manifest_owe(&broker->manifest, -OWED_END);
 		if (region->n_attachments > 0 || region->resizes)
 			remember_removed(broker, region);
 		if (region->n_attachments > 0 && region->kind == OBJECT_REGION) {
@@ -440,7 +441,7 @@ void region_free(struct broker *broker, struct region *region)
 	region_leave_dirty(broker, region);
 	DL_DELETE2(broker->regions.all, region, previous, next);
 	broker->regions.counts[region->kind]--;
-	manifest_owe(&broker->manifest, -OWED_OBJECT);
+	manifest_owe(&broker->manifest, region->removed ? -OWED_END : -OWED_OBJECT);
 	forget_object(broker, region);
 	uncharge(broker, region->account, region->segments.backing, cost_now(broker, region));
 	if (region->semaphore) {

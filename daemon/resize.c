@@ -133,6 +133,7 @@ static void finish(struct resize *resize)
 
 	if (resize->fd >= 0)
 		close(resize->fd);
+	manifest_owe(&broker->manifest, -OWED_RESIZE); /* it is for what follows */
 	if (resize->result == 0 && resize->size > region->size)
 		change_size(resize);
 	LL_DELETE(region->resizes, resize);
@@ -140,7 +141,6 @@ static void finish(struct resize *resize)
 	remember_size(broker, region);
 	if (resize->result == 0)
 		record_done(resize);
-	manifest_owe(&broker->manifest, -OWED_RESIZE);
 	answer(resize);
 	if (resize->session) {
 		account_uncharge(resize->session->account, CHARGE_QUEUE, sizeof(*resize));
