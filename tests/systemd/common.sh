@@ -70,13 +70,13 @@ override() {
 
 # ---- Workers: see worker.c ----
 
-# worker_start NAME USER BACKING [ADDRESS]
+# worker_start NAME USER BACKING [ADDRESS [COUNT]]
 worker_start() {
 	mkdir -p $workers
 	mkfifo "$workers/$1.in" "$workers/$1.out"
 	chown "$2" "$workers/$1.in" "$workers/$1.out"
 	systemd-run --quiet --collect --unit "worker-$1" --uid "$2" /share/tests/shmb_worker "${4:-system}" "$1" "$3" \
-		$workers
+		"${5:-work/count}" $workers
 	equal "worker $1" "$(worker_line "$1")" ready
 }
 
@@ -92,8 +92,11 @@ worker_check() {
 
 # It lets go of everything in order. Prints "bye COUNTED".
 worker_quit() {
+	# What is in a FIFO is gone when the last one closes it.
+	exec 3<>"$workers/$1.out"
 	timeout $bound sh -c 'echo quit >"$1"' - "$workers/$1.in"
-	worker_line "$1" | grep '^bye '
+	timeout $bound head -n 1 <&3 | grep '^bye '
+	exec 3<&-
 	rm "$workers/$1.in" "$workers/$1.out"
 }
 

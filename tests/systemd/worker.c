@@ -5,10 +5,11 @@
  * busy. Asked through a FIFO, it tells whether all of that is still so. Uses the public header
  * alone, and knows nothing of what is done to the broker.
  *
- *	worker ADDRESS NAME BACKING DIRECTORY
+ *	worker ADDRESS NAME BACKING COUNT DIRECTORY
  *
- * reads commands from DIRECTORY/NAME.in and answers each with a line in DIRECTORY/NAME.out:
- * "check" (contents=ok region=ok lock=ok permit=ok rounds=ok counted=N) and "quit" (bye N).
+ * counts in the region COUNT, reads commands from DIRECTORY/NAME.in and answers each with a line in
+ *DIRECTORY/NAME.out: "check" (contents=ok region=ok lock=ok permit=ok rounds=ok counted=N) and
+ *"quit" (bye N).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +33,7 @@ enum {
 };
 
 struct worker {
-	const char *name, *address;
+	const char *name, *address, *count_name;
 	enum shmb_backing backing;
 	struct shmb_client *client;
 	struct shmb_region *own, *shared;
@@ -102,10 +103,10 @@ static void share(struct worker *worker)
 	options.mode = 0777;
 	options.lifetime = SHMB_PERSISTENT;
 	options.backing = worker->backing;
-	result = shmb_region_open_or_create(worker->client, "work/count", 4096, &options,
+	result = shmb_region_open_or_create(worker->client, worker->count_name, 4096, &options,
 					    &worker->shared);
 	if (result < 0)
-		die("work/count", result);
+		die(worker->count_name, result);
 }
 
 /* ---- What it does all the time ---- */
@@ -320,8 +321,8 @@ int main(int argc, char **argv)
 	struct worker worker = { 0 };
 	int result;
 
-	if (argc != 5) {
-		fprintf(stderr, "usage: worker ADDRESS NAME shm|memfd|default DIRECTORY\n");
+	if (argc != 6) {
+		fprintf(stderr, "usage: worker ADDRESS NAME shm|memfd|default COUNT DIRECTORY\n");
 		return 2;
 	}
 	worker.address = argv[1];
@@ -329,12 +330,13 @@ int main(int argc, char **argv)
 	worker.backing = strcmp(argv[3], "shm") == 0     ? SHMB_BACKING_SHM
 			 : strcmp(argv[3], "memfd") == 0 ? SHMB_BACKING_MEMFD
 							 : SHMB_BACKING_DEFAULT;
+	worker.count_name = argv[4];
 	worker.seed = (uint64_t)getpid();
 	snprintf(worker.own_name, sizeof(worker.own_name), "work/own/%s", worker.name);
 	snprintf(worker.scratch_name, sizeof(worker.scratch_name), "work/scratch/%s", worker.name);
 	snprintf(worker.semaphore_name, sizeof(worker.semaphore_name), "work/sem/%s", worker.name);
-	worker.in = open_fifo(argv[4], worker.name, "in", O_NONBLOCK);
-	worker.out = open_fifo(argv[4], worker.name, "out", 0);
+	worker.in = open_fifo(argv[5], worker.name, "in", O_NONBLOCK);
+	worker.out = open_fifo(argv[5], worker.name, "out", 0);
 
 	options.timeout_ms = PATIENCE_MS;
 	result = shmb_client_connect(worker.address, &options, &worker.client);

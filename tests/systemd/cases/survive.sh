@@ -107,7 +107,7 @@ test_reloaded_meanwhile() {
 # A client that ends while there is no broker is missed by the next one: what it held is free, and marked.
 test_a_client_dies_while_the_broker_is_away() {
 	local pid
-	worker_start eve ann memfd
+	worker_start eve ann memfd system work/eve
 	pid=$(prop $unit MainPID)
 	kill -STOP $pid
 	systemctl kill -s KILL worker-eve
@@ -117,6 +117,7 @@ test_a_client_dies_while_the_broker_is_away() {
 	# Its region and semaphore were for as long as somebody is attached.
 	until_true gone work/own/eve
 	until_true gone work/sem/eve
+	ctl rm work/eve
 	rm $workers/eve.in $workers/eve.out
 }
 
@@ -145,6 +146,7 @@ test_the_store_is_emptied() {
 	ctl create -b memfd store/a 64K
 	equal "broker" "$(figure stored_fds)" 2
 	until_true store_is 2
+	systemctl reload $unit
 	until_true status_says "2 of 24576 descriptors stored"
 	ctl rm store/a
 	until_true store_is 0
