@@ -57,6 +57,7 @@ extern const struct bench_figure bench_semaphore_figures[];
 extern const struct bench_figure bench_wait_figures[];
 extern const struct bench_figure bench_death_figures[];
 extern const struct bench_figure bench_scale_figures[];
+extern const struct bench_figure bench_recovery_figures[];
 
 /* ---- compare.c ---- */
 

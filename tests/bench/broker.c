@@ -85,11 +85,27 @@ static void become_broker(const char *directory, const char *const *options, int
 	_exit(127);
 }
 
+int bench_broker_restart(struct bench_broker *broker)
+{
+	broker->pid = fork();
+	if (broker->pid == 0)
+		become_broker(broker->directory, broker->options, broker->listener,
+			      broker->lifeline_end);
+	return broker->pid < 0 ? -errno : 0;
+}
+
+static void close_ends(const struct bench_broker *broker)
+{
+	(void)close(broker->lifeline);
+	(void)close(broker->lifeline_end);
+	(void)close(broker->listener);
+}
+
 int bench_broker_start(const struct bench *bench, const char *name, const char *const *options,
 		       struct bench_broker *ret_broker)
 {
-	struct bench_broker broker;
-	int listener, ends[2], no = 0;
+	struct bench_broker broker = { .options = options };
+	int ends[2], no = 0, r;
 
 	if ((size_t)snprintf(broker.directory, sizeof(broker.directory), "%s/%s", bench->directory,
 			     name) >= sizeof(broker.directory) ||
@@ -98,30 +114,35 @@ int bench_broker_start(const struct bench *bench, const char *name, const char *
 		return -ENAMETOOLONG;
 	if (mkdir(broker.directory, 0700) < 0)
 		return -errno;
-	listener = bench_listen(broker.address);
-	if (listener < 0)
-		return listener;
+	broker.listener = bench_listen(broker.address);
+	if (broker.listener < 0)
+		return broker.listener;
 	/* Connections inherit it, so that the first client is like all later ones to the broker. */
-	(void)setsockopt(listener, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no));
+	(void)setsockopt(broker.listener, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no));
 	if (pipe2(ends, O_CLOEXEC) < 0) {
 		int error = errno;
 
-		(void)close(listener);
+		(void)close(broker.listener);
 		return -error;
 	}
-	broker.pid = fork();
-	if (broker.pid == 0)
-		become_broker(broker.directory, options, listener, ends[0]);
+	broker.lifeline_end = ends[0];
 	broker.lifeline = ends[1];
-	(void)close(listener);
-	(void)close(ends[0]);
-	if (broker.pid < 0) {
-		int error = errno;
-
-		(void)close(ends[1]);
-		return -error;
+	r = bench_broker_restart(&broker);
+	if (r < 0) {
+		close_ends(&broker);
+		return r;
 	}
 	*ret_broker = broker;
+	return 0;
+}
+
+int bench_broker_crash(struct bench_broker *broker)
+{
+	if (kill(broker->pid, SIGKILL) < 0)
+		return -errno;
+	while (waitpid(broker->pid, NULL, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
 	return 0;
 }
 
@@ -130,7 +151,7 @@ int bench_broker_stop(struct bench_broker *broker)
 	struct pollfd ended = { .events = POLLIN };
 	int status, n = 0;
 
-	(void)close(broker->lifeline);
+	close_ends(broker);
 	ended.fd = (int)syscall(SYS_pidfd_open, broker->pid, 0);
 	if (ended.fd >= 0) {
 		do

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* attach, rtt: what goes through the broker, against a bare epoll server of the same packets. */
+/* attach, rtt, create_remove: what goes through the broker, against a bare epoll server of the same
+ * packets. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -64,6 +65,32 @@ static int run_attach(void *context, uint64_t count, double *ret_ns)
 	return 0;
 }
 
+static int run_create_remove(void *context, uint64_t count, double *ret_ns)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	const struct exchange *exchange = context;
+	double begin = bench_now();
+
+	options.lifetime = SHMB_PERSISTENT;
+	options.backing = SHMB_BACKING_SHM;
+	for (uint64_t i = 0; i < count; i++) {
+		struct shmb_region *region;
+		int r = shmb_region_create(exchange->client, region_name, ATTACH_BYTES, &options,
+					   &region);
+
+		if (r < 0)
+			return r;
+		*(volatile char *)shmb_region_data(region) = 1;
+		(void)shmb_region_sequence(region);
+		shmb_region_free(region);
+		r = shmb_region_remove(exchange->client, region_name);
+		if (r < 0)
+			return r;
+	}
+	*ret_ns = bench_now() - begin;
+	return 0;
+}
+
 /* ---- The floors ---- */
 
 static int run_echo(void *context, uint64_t count, double *ret_ns)
@@ -108,6 +135,47 @@ static int run_bare_attach(void *context, uint64_t count, double *ret_ns)
 			r = map_touch_unmap(fds[1], PAGE_BYTES);
 		if (r >= 0 && exchange->close_length > 0)
 			r = server_tell(exchange->socket, exchange->close_length);
+		if (r < 0)
+			return r;
+	}
+	*ret_ns = bench_now() - begin;
+	return 0;
+}
+
+static int make_object(const char *name, size_t length)
+{
+	int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)length) < 0) {
+		int error = errno;
+
+		(void)close(fd);
+		return -error;
+	}
+	return map_touch_unmap(fd, length);
+}
+
+static int run_bare_create_remove(void *context, uint64_t count, double *ret_ns)
+{
+	const struct exchange *exchange = context;
+	double begin = bench_now();
+	char data[64], page[64];
+
+	(void)snprintf(data, sizeof(data), "/shmb_bench.%ld.d", (long)getpid());
+	(void)snprintf(page, sizeof(page), "/shmb_bench.%ld.p", (long)getpid());
+	for (uint64_t i = 0; i < count; i++) {
+		int r = server_ask(exchange->socket, exchange->request_length, 0, NULL);
+
+		if (r >= 0)
+			r = make_object(data, ATTACH_BYTES);
+		if (r >= 0)
+			r = make_object(page, PAGE_BYTES);
+		if (r >= 0)
+			r = server_ask(exchange->socket, exchange->request_length, 0, NULL);
+		(void)shm_unlink(data);
+		(void)shm_unlink(page);
 		if (r < 0)
 			return r;
 	}
@@ -296,6 +364,18 @@ static int measure_attach_memfd(const struct bench *bench, const struct bench_fi
 	return measure_attach_of(bench, placement, SHMB_BACKING_MEMFD, false, ret_result);
 }
 
+static int measure_create_remove(const struct bench *bench, const struct bench_figure *figure,
+				 enum bench_placement placement, struct bench_result *ret_result)
+{
+	const struct subject subject = { run_create_remove, run_bare_create_remove,
+					 SHMB_BACKING_DEFAULT };
+	struct server_plan plan = { 0 };
+	struct exchange exchange = { 0 };
+	int r = open_lengths(&exchange.request_length, &plan.reply_length);
+
+	return r < 0 ? r : compare_at(bench, placement, &subject, &plan, &exchange, ret_result);
+}
+
 static int measure_rtt(const struct bench *bench, const struct bench_figure *figure,
 		       enum bench_placement placement, struct bench_result *ret_result)
 {
@@ -325,6 +405,11 @@ const struct bench_figure bench_broker_figures[] = {
 	  .placed = true,
 	  .aim_ratio = 1.4,
 	  .measure = measure_attach_memfd },
+	{ .name = "create_remove",
+	  .unit = "us",
+	  .floor = "two objects made, mapped and unlinked, and two echoes of an epoll server",
+	  .placed = true,
+	  .measure = measure_create_remove },
 	{ .name = "rtt",
 	  .unit = "us",
 	  .floor = "bare SEQPACKET echo of the same bytes through epoll",

@@ -17,6 +17,7 @@
 
 #include "bench.h"
 #include "broker.h"
+#include "scale.h"
 #include "server.h"
 
 enum {
@@ -27,7 +28,7 @@ enum {
 	SPARE_FDS = 128, /* of a process, beside its connections */
 };
 
-static const char *const roomy[] = {
+const char *const scale_roomy[] = {
 	"--regions-per-user=1000000",
 	"--attachments-per-user=1000000",
 	"--bytes-per-user=1T",
@@ -40,8 +41,7 @@ static void region_name(uint64_t number, char *name, size_t size)
 	(void)snprintf(name, size, "bench/scale/%06llu", (unsigned long long)number);
 }
 
-/* Regions first to last-1, persistent, not attached. */
-static int make_regions(struct shmb_client *client, uint64_t first, uint64_t last)
+int scale_make_regions(struct shmb_client *client, uint64_t first, uint64_t last)
 {
 	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
 	char name[NAME_BYTES];
@@ -142,11 +142,11 @@ static int bytes_per_region(const struct bench_broker *broker, uint64_t n, doubl
 
 	if (r < 0)
 		return r;
-	r = make_regions(client, n, n + WARM);
+	r = scale_make_regions(client, n, n + WARM);
 	if (r >= 0)
 		r = settled_bytes(client, broker->pid, &before);
 	if (r >= 0)
-		r = make_regions(client, 0, n);
+		r = scale_make_regions(client, 0, n);
 	if (r >= 0)
 		r = settled_bytes(client, broker->pid, &after);
 	if (r >= 0)
@@ -165,7 +165,7 @@ static int measure_regions(const struct bench *bench, const struct bench_figure 
 	r = bare_bytes_per_region(n, &ret_result->floor);
 	if (r < 0)
 		return r;
-	r = bench_broker_start(bench, "scale", roomy, &broker);
+	r = bench_broker_start(bench, "scale", scale_roomy, &broker);
 	if (r < 0)
 		return r;
 	r = bytes_per_region(&broker, n, &ret_result->ours);
@@ -216,7 +216,7 @@ static int shelf_fill(const struct bench *bench, struct shelf *shelf)
 	int r = shmb_client_connect(shelf->broker.address, NULL, &shelf->client);
 
 	if (r >= 0)
-		r = make_regions(shelf->client, 0, shelf->n);
+		r = scale_make_regions(shelf->client, 0, shelf->n);
 	if (r >= 0)
 		r = bench_place(bench, bench->n_cpus > 1 ? BENCH_TWO_CPUS : BENCH_ONE_CPU,
 				shelf->broker.pid);
@@ -235,10 +235,10 @@ static int measure_open(const struct bench *bench, const struct bench_figure *fi
 	double medians[2];
 	int r, stopped, few_stopped;
 
-	r = bench_broker_start(bench, "many", roomy, &shelves[0].broker);
+	r = bench_broker_start(bench, "many", scale_roomy, &shelves[0].broker);
 	if (r < 0)
 		return r;
-	r = bench_broker_start(bench, "few", roomy, &shelves[1].broker);
+	r = bench_broker_start(bench, "few", scale_roomy, &shelves[1].broker);
 	if (r < 0) {
 		(void)bench_broker_stop(&shelves[0].broker);
 		return r;
@@ -368,7 +368,7 @@ static int measure_clients(const struct bench *bench, const struct bench_figure 
 	r = bare_bytes_per_client(bench, n, &ret_result->floor);
 	if (r < 0)
 		return r;
-	r = bench_broker_start(bench, "clients", roomy, &broker);
+	r = bench_broker_start(bench, "clients", scale_roomy, &broker);
 	if (r < 0)
 		return r;
 	r = bytes_per_client(&broker, n, &ret_result->ours);

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 
-TWO_PROCESSES = ["attach", "attach_told", "attach_memfd", "rtt", "handoff_sleeping", "sem_handoff_cold", "owner_death"]
+TWO_PROCESSES = ["attach", "attach_told", "attach_memfd", "create_remove", "rtt", "handoff_sleeping", "sem_handoff_cold",
+                 "owner_death"]
 SINGLE_OPERATIONS = ["owner_death"]
 # What a figure that needs two CPUs is shown beside, if anything.
 HOT = {"handoff_64": "socket", "handoff_4k": "socket", "handoff_1m": "socket", "handoff_64m": "socket",
@@ -15,7 +16,8 @@ HOT = {"handoff_64": "socket", "handoff_4k": "socket", "handoff_1m": "socket", "
 OTHERS = ["read_4k", "read_64k", "read_1m", "read_64m", "write_4k", "write_64k", "write_1m", "write_64m", "read_u32",
           "lock_shared_pair", "lock_exclusive_pair", "lock_exclusive_2", "lock_exclusive_64", "lock_exclusive_256",
           "lock_exclusive_1024", "sem_pair", "sem_pair_owned", "waiter_cpu_sem", "waiter_cpu_lock",
-          "regions_100k", "open_at_100k", "clients_5k"]
+          "regions_100k", "open_at_100k", "clients_5k",
+          "recover_100k", "manifest_100k", "resume"]
 
 
 def expected(cpus):
