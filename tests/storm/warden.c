@@ -91,22 +91,23 @@ static void limit_log(const struct keep *keep)
  * the pipe. */
 static void place_descriptors(const struct keep *keep, unsigned n_stored, unsigned n_before)
 {
-	int fds[STORE_MAX + 2], n = 0, above = FIRST_FD + STORE_MAX + 16;
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int log = open(keep->broker->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int fds[FIRST_FD + STORE_MAX + 2] = { null, log, log };
+	int n = FIRST_FD;
 
 	for (unsigned i = 0; i <= n_stored; i++)
-		fds[n++] = fcntl(i == n_before  ? keep->listener
-				 : i < n_before ? depot_fd(keep->depot, i)
-						: depot_fd(keep->depot, i - 1),
-				 F_DUPFD_CLOEXEC, above);
-	fds[n++] = fcntl(keep->eof_end, F_DUPFD_CLOEXEC, above);
+		fds[n++] = i == n_before  ? keep->listener
+			   : i < n_before ? depot_fd(keep->depot, i)
+					  : depot_fd(keep->depot, i - 1);
+	fds[n++] = keep->eof_end;
+	/* Out of the way first: one's old place may be another's new one. */
 	for (int i = 0; i < n; i++)
-		if (fds[i] < 0 || dup2(fds[i], FIRST_FD + i) < 0)
+		fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, FIRST_FD + STORE_MAX + 16);
+	for (int i = 0; i < n; i++)
+		if (fds[i] < 0 || dup2(fds[i], i) < 0)
 			_exit(126);
-	if (dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0)
-		_exit(126);
-	(void)close_range((unsigned)(FIRST_FD + n), ~0U, 0);
+	(void)close_range((unsigned)n, ~0U, 0);
 }
 
 static void set_environment(const struct keep *keep, unsigned n_stored, unsigned n_before)
