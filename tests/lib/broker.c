@@ -381,7 +381,7 @@ static void make_arguments(const struct broker *broker, unsigned n_stored,
 	arguments->all[n] = NULL;
 }
 
-static void start(struct broker *broker)
+static void launch_with_options(struct broker *broker)
 {
 	const struct broker_options *options = broker->options;
 	struct arguments arguments;
@@ -392,7 +392,12 @@ static void start(struct broker *broker)
 	launch(broker, arguments.all, options->own_socket ? -1 : ends[0]);
 	close(ends[0]);
 	broker->eof = ends[1];
-	if (!options->no_probe && !options->own_socket)
+}
+
+static void start(struct broker *broker)
+{
+	launch_with_options(broker);
+	if (!broker->options->no_probe && !broker->options->own_socket)
 		start_probe(broker);
 }
 
@@ -407,6 +412,24 @@ void broker_restart(struct broker *broker)
 {
 	CHECK_INT(broker->pid, 0);
 	start(broker);
+}
+
+void broker_launch(struct broker *broker)
+{
+	CHECK_INT(broker->pid, 0);
+	launch_with_options(broker);
+}
+
+int broker_beside(const struct broker *broker, const char *const arguments[])
+{
+	struct broker other = *broker;
+
+	other.listener = other.eof = other.pidfd = -1;
+	other.store = NULL;
+	other.probe = NULL;
+	other.pid = 0;
+	broker_spawn(&other, arguments);
+	return broker_wait(&other);
 }
 
 int wait_for_exit(pid_t pid, int pidfd)

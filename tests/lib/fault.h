@@ -16,6 +16,7 @@ enum fault {
 	FAULT_ACCEPT,       /* accept4 */
 	FAULT_SEND,         /* sendmsg, any */
 	FAULT_SEND_FDS,     /* sendmsg with descriptors */
+	FAULT_NOTIFY,       /* sendmsg to the service manager */
 	FAULT_RECEIVE,      /* recvmsg */
 	FAULT_PASSRIGHTS,   /* setsockopt(SO_PASSRIGHTS): an old kernel */
 	FAULT_PEERPIDFD,    /* getsockopt(SO_PEERPIDFD): an old kernel */
@@ -29,6 +30,7 @@ enum fault {
 	FAULT_FALLOCATE,    /* fallocate */
 	FAULT_PWRITE,       /* pwrite */
 	FAULT_MMAP,         /* mmap of a descriptor, shared */
+	FAULT_MREMAP,       /* mremap */
 	FAULT_FORK,         /* fork */
 	FAULT_COUNT,
 };

@@ -123,6 +123,8 @@ static int carries_fds(const struct msghdr *message)
 ssize_t sendmsg(int socket, const struct msghdr *message, int flags)
 {
 	NEXT(sendmsg);
+	if (message->msg_name && strikes(FAULT_NOTIFY))
+		return -1;
 	if (carries_fds(message) && strikes(FAULT_SEND_FDS))
 		return -1;
 	return strikes(FAULT_SEND) ? -1 : next(socket, message, flags);
@@ -224,6 +226,20 @@ void *mmap(void *address, size_t length, int protection, int flags, int fd, off_
 	if (fd >= 0 && (flags & MAP_SHARED) && strikes(FAULT_MMAP))
 		return MAP_FAILED;
 	return next(address, length, protection, flags, fd, offset);
+}
+
+void *mremap(void *address, size_t old_length, size_t length, int flags, ...)
+{
+	va_list arguments;
+	void *target;
+
+	NEXT(mremap);
+	va_start(arguments, flags);
+	target = (flags & MREMAP_FIXED) ? va_arg(arguments, void *) : NULL;
+	va_end(arguments);
+	if (strikes(FAULT_MREMAP))
+		return MAP_FAILED;
+	return next(address, old_length, length, flags, target);
 }
 
 pid_t fork(void)

@@ -159,6 +159,13 @@ int broker_await(struct broker *broker);
  * in the store of descriptors; with a probe, returns when it serves */
 void broker_restart(struct broker *broker);
 
+/* broker_launch() - the same, and do not wait for it: it may not get far */
+void broker_launch(struct broker *broker);
+
+/* broker_beside() - run another one with these arguments, whether or not ours runs. Return: exit
+ * code, or 1000 + signal. */
+int broker_beside(const struct broker *broker, const char *const arguments[]);
+
 /* ---- Its store of descriptors (.fd_store) ---- */
 
 /* store_count() - how many it holds, after all that was sent to it has come */
