@@ -90,6 +90,12 @@ worker_check() {
 	worker_line "$1"
 }
 
+# The same for its memory alone, whatever it waits for.
+worker_look() {
+	systemctl kill --kill-who main -s USR1 "worker-$1"
+	worker_line "$1"
+}
+
 # It lets go of everything in order. Prints "bye COUNTED".
 worker_quit() {
 	# What is in a FIFO is gone when the last one closes it.

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -255,6 +256,15 @@ static void answer(struct worker *worker, const char *text)
 		die("answer", SHMB_EINVAL);
 }
 
+static struct worker *the_worker;
+
+static void on_look(int number)
+{
+	bool well = strcmp(contents(the_worker), "ok") == 0;
+
+	answer(the_worker, well ? "contents=ok\n" : "contents=changed\n");
+}
+
 static void check(struct worker *worker)
 {
 	char line[512];
@@ -345,6 +355,8 @@ int main(int argc, char **argv)
 	make_own(&worker);
 	make_permit(&worker);
 	share(&worker);
+	the_worker = &worker;
+	signal(SIGUSR1, on_look);
 	answer(&worker, "ready\n");
 	for (;;) {
 		struct pollfd ready = { .fd = worker.in, .events = POLLIN };

@@ -32,17 +32,28 @@ test_a_restart_of_the_broker_is_not_one_of_its_clients() {
 	equal "process" "$(prop camera.service MainPID)" $pid
 }
 
-# Stopped together, in the order that the manager finds: the broker is still there for the client's last request.
+# Stopped in one transaction, as at shutdown, in the order that the manager finds: the broker is still there for the
+# client's last request. (`systemctl stop A B` is two.)
 test_the_client_stops_first() {
-	local since
+	local since other
+	printf '[Unit]\nDescription=All of it\n' >/etc/systemd/system/all.target
+	for other in $unit shmbrokerd.socket camera.service; do
+		mkdir -p /etc/systemd/system/$other.d
+		printf '[Unit]\nPartOf=all.target\n' >/etc/systemd/system/$other.d/all.conf
+	done
+	systemctl daemon-reload
+	systemctl start all.target
 	since=$(date '+%F %T')
-	systemctl stop shmbrokerd.socket $unit camera.service
+	systemctl stop all.target
+	until_true test -s $record/stopped
 	equal "how it ended" "$(cat $record/stopped)" success
+	equal "broker" "$(prop $unit ActiveState)" inactive
 	journalctl --no-pager -o cat --since "$since" | awk '
 		/^Stopped camera.service/ { client = NR }
 		/^Stopping shmbrokerd.service/ { broker = NR }
 		END { exit !(client && broker && client < broker) }' || fail "the broker was stopped before its client"
-	rm $record/stopped
+	rm -r $record/stopped /etc/systemd/system/all.target /etc/systemd/system/{$unit,shmbrokerd.socket,camera.service}.d
+	systemctl daemon-reload
 	systemctl start camera.service
 	until_true ctl stat camera/frame
 }

@@ -57,7 +57,7 @@ test_she_goes_on() {
 	worker_start shm ann default "$(socket_of_ann)"
 	worker_start memfd ann memfd "$(socket_of_ann)"
 	workers_are_well shm memfd
-	for signal in KILL STOP TERM; do
+	for signal in KILL TERM STOP; do
 		pid=$(prop_of_ann MainPID)
 		kill -$signal $pid
 		back_for_ann $pid
@@ -77,14 +77,12 @@ test_her_objects_are_hers() {
 # Her last login ends, and with it all that is hers: manager and broker, /run/user/UID, and, because logind's RemoveIPC=
 # is on unless it is turned off, what she has in /dev/shm. Whoever has a region mapped keeps that.
 test_logout() {
-	local said
 	of_ann create -b shm after/logout 4K
 	loginctl disable-linger ann
 	until_true no_manager
 	until_true test ! -e "/run/user/$(id -u ann)"
 	until_true nothing_of_ann
-	said=$(worker_check shm)
-	[[ $said == "contents=ok "* ]] || fail "worker: $said"
+	equal "worker" "$(worker_look shm)" contents=ok
 	systemctl stop worker-shm worker-memfd
 	rm $workers/*
 }
