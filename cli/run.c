@@ -45,11 +45,18 @@ struct run {
 /* The options by which we hold the broker are not the user's to set. */
 static int check_broker_options(struct cli *cli, const struct cli_list *options)
 {
-	static const char *const ours[] = {
-		"system",      "user",      "private",           "socket",
-		"exit-on-eof", "log-level", "runtime-directory", "check-config",
-		"help",        "version"
-	};
+	static const char *const ours[] = { "system",
+					    "user",
+					    "private",
+					    "socket",
+					    "exit-on-eof",
+					    "log-level",
+					    "runtime-directory",
+					    "check-config",
+					    "on-stop",
+					    "purge",
+					    "help",
+					    "version" };
 
 	for (size_t i = 0; i < options->count; i++) {
 		const char *option = options->items[i];
@@ -133,24 +140,36 @@ static int wait_until_ready(const struct run *run)
 	}
 }
 
+/* In the keeper's place. A broker that still runs is left alone by that, and removes its own. */
+static void purge(const struct run *run)
+{
+	pid_t pid = run_broker_purge(&run->broker, &run->home);
+
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
+}
+
 /* Cuts the lifeline and waits until broker and directory are gone. A further signal ends the
  * waiting, not the keeper's work. */
 static void finish(struct run *run)
 {
 	struct pollfd fd = { .fd = run->command.signals, .events = POLLIN };
 	struct signalfd_siginfo info;
+	int keeper_status = 0;
 
 	close(run->lifeline);
 	while (child_next_signal(&run->command, &info)) {
 		/* what came with the command's end, such as the ^C that ended it, is old news */
 	}
-	while (waitpid(run->keeper, NULL, WNOHANG) == 0) {
+	while (waitpid(run->keeper, &keeper_status, WNOHANG) == 0) {
 		poll(&fd, 1, -1);
 		while (child_next_signal(&run->command, &info))
 			if (info.ssi_signo != SIGCHLD)
 				return;
 	}
 	/* if somebody killed the keeper, the broker ends by itself, and this is left to us */
+	if (WIFSIGNALED(keeper_status))
+		purge(run);
 	if (run_home_remove(&run->home) < 0)
 		cli_fail_errno(run->cli, run->home.path, errno);
 }

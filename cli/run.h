@@ -32,10 +32,6 @@ struct run_home {
 /* run_home_make() - make it. Return: CLI_OK, or an exit status, told. */
 int run_home_make(struct cli *cli, struct run_home *home);
 
-/* run_home_listen() - a listening socket @name in it, mode 0600. Return: the descriptor, owned by
- * the caller, or -1 with errno. */
-int run_home_listen(const struct run_home *home, const char *name);
-
 /* run_home_path() - the path of @name in it, always fits. Return: @buffer. */
 const char *run_home_path(const struct run_home *home, const char *name,
 			  char buffer[sizeof(((struct sockaddr_un *)0)->sun_path)]);
@@ -108,13 +104,17 @@ int run_broker_find(struct cli *cli, struct run_broker *broker);
 /*
  * run_broker_start() - start the daemon on a socket
  * @listener, @lifeline: borrowed
- * @store:               it gets what is in it, and says READY=1 and the like to the home's
- * notifier; NULL: it gets and says nothing
+ * @store:               what is in it goes to the daemon, which says READY=1 and the like to the
+ *                       home's notifier
  *
  * Return: its process id, or -1 with errno.
  */
 pid_t run_broker_start(const struct run_broker *broker, const struct run_home *home, int listener,
 		       int lifeline, const struct run_store *store);
+
+/* run_broker_purge() - start the daemon to remove what a dead one left. Return: its process id, or
+ * -1 with errno. */
+pid_t run_broker_purge(const struct run_broker *broker, const struct run_home *home);
 
 /* ---- Watching it: run_watch.c ---- */
 

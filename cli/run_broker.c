@@ -89,7 +89,7 @@ enum { FIRST_FD = 3 }; /* of those that socket activation passes */
 /* Where the others begin. */
 static int first_other(const struct run_store *store)
 {
-	return FIRST_FD + (store != NULL ? (int)store->count : 0);
+	return FIRST_FD + (int)store->count;
 }
 
 /* Puts the descriptors where the daemon expects them, and closes every other one. */
@@ -105,7 +105,7 @@ static bool arrange_fds(const struct run_store *store, int listener, int lifelin
 			return false;
 	}
 	*exec_fd = copies[EXEC];
-	if (store != NULL && !run_store_arrange(store, FIRST_FD))
+	if (!run_store_arrange(store, FIRST_FD))
 		return false;
 	for (int i = 0; i < N_OTHERS; i++)
 		if (dup2(copies[i], first + i) < 0)
@@ -125,27 +125,32 @@ static bool set_number(const char *name, size_t number)
 	return setenv(name, text, 1) == 0;
 }
 
-/* After the descriptors: the names are in their order. */
-static bool arrange_environment(const struct run_home *home, const struct run_store *store)
+/* What is from a service manager that shmbctl itself may be running under. */
+static void clear_environment(void)
 {
-	/* of a service manager that shmbctl itself may be running under */
-	static const char *const theirs[] = { "LISTEN_PIDFDID", "LISTEN_FDNAMES", "FDSTORE",
-					      "WATCHDOG_PID",   "WATCHDOG_USEC",  "NOTIFY_SOCKET" };
-	char path[sizeof(home->path)], *names;
+	static const char *const theirs[] = { "LISTEN_PID",     "LISTEN_FDS",   "LISTEN_FDNAMES",
+					      "LISTEN_PIDFDID", "FDSTORE",      "NOTIFY_SOCKET",
+					      "WATCHDOG_PID",   "WATCHDOG_USEC" };
 
 	for (size_t i = 0; i < sizeof(theirs) / sizeof(theirs[0]); i++)
 		unsetenv(theirs[i]);
+}
+
+/* After the descriptors: the names are in their order. */
+static bool arrange_environment(const struct run_home *home, const struct run_store *store)
+{
+	char path[sizeof(home->path)], *names;
+
 	if (!set_number("LISTEN_PID", (size_t)getpid()) ||
 	    !set_number("LISTEN_FDS", (size_t)first_other(store) - FIRST_FD + 1))
 		return false;
-	if (store == NULL)
-		return true;
 	names = run_store_names(store, "listener");
 	return names != NULL && setenv("LISTEN_FDNAMES", names, 1) == 0 &&
 	       setenv("NOTIFY_SOCKET", run_home_path(home, "notify.sock", path), 1) == 0 &&
 	       (store->room == 0 || set_number("FDSTORE", store->room));
 }
 
+/* @lifeline: its number in the broker; -1: this one only removes what a dead one left. */
 static char **make_arguments(const struct run_broker *broker, const struct run_home *home,
 			     int lifeline)
 {
@@ -158,28 +163,47 @@ static char **make_arguments(const struct run_broker *broker, const struct run_h
 	argv[n++] = strdup(broker->path);
 	argv[n++] = strdup("--private");
 	ok = asprintf(&argv[n++], "--runtime-directory=%s", home->path) >= 0 && ok;
-	ok = asprintf(&argv[n++], "--exit-on-eof=%d", lifeline) >= 0 && ok;
 	ok = asprintf(&argv[n++], "--log-level=%s", broker->log_level) >= 0 && ok;
-	for (size_t i = 0; i < broker->extra.count; i++)
-		ok = asprintf(&argv[n++], "--%s", broker->extra.items[i]) >= 0 && ok;
-	return ok && argv[0] != NULL && argv[1] != NULL ? argv : NULL; /* the child ends anyway */
+	if (lifeline < 0) {
+		argv[n++] = strdup("--purge");
+	} else {
+		ok = asprintf(&argv[n++], "--exit-on-eof=%d", lifeline) >= 0 && ok;
+		/* who stops this broker alone, gets another one, and that goes on */
+		argv[n++] = strdup("--on-stop=keep");
+		for (size_t i = 0; i < broker->extra.count; i++)
+			ok = asprintf(&argv[n++], "--%s", broker->extra.items[i]) >= 0 && ok;
+	}
+	while (n > 0) /* the child ends anyway, if there was no memory */
+		ok = argv[--n] != NULL && ok;
+	return ok ? argv : NULL;
 }
+
+/* What a child is to become. */
+struct task {
+	const struct run_broker *broker;
+	const struct run_home *home;
+	const struct run_store *store; /* NULL: it is to purge, and the rest is not needed */
+	int listener, lifeline;
+};
 
 /* In the child. Returns only if something failed, with errno. */
-static void become_broker(const struct run_broker *broker, const struct run_home *home,
-			  int listener, int lifeline, int *exec_fd, const struct run_store *store)
+static void become(const struct task *task, int *exec_fd)
 {
-	char **argv = make_arguments(broker, home, first_other(store) + LIFELINE);
+	const struct run_store *store = task->store;
+	char **argv = make_arguments(task->broker, task->home,
+				     store != NULL ? first_other(store) + LIFELINE : -1);
 
-	if (argv == NULL || !arrange_fds(store, listener, lifeline, exec_fd) ||
-	    !arrange_environment(home, store))
+	if (argv == NULL)
 		return;
-	sigprocmask(SIG_SETMASK, &broker->signals, NULL);
-	execv(broker->path, argv);
+	clear_environment();
+	if (store != NULL && (!arrange_fds(store, task->listener, task->lifeline, exec_fd) ||
+			      !arrange_environment(task->home, store)))
+		return;
+	sigprocmask(SIG_SETMASK, &task->broker->signals, NULL);
+	execv(task->broker->path, argv);
 }
 
-pid_t run_broker_start(const struct run_broker *broker, const struct run_home *home, int listener,
-		       int lifeline, const struct run_store *store)
+static pid_t start(const struct task *task)
 {
 	int fds[2], error;
 	pid_t pid;
@@ -188,7 +212,7 @@ pid_t run_broker_start(const struct run_broker *broker, const struct run_home *h
 		return -1;
 	pid = fork();
 	if (pid == 0) {
-		become_broker(broker, home, listener, lifeline, &fds[1], store);
+		become(task, &fds[1]);
 		error = errno;
 		(void)!write(fds[1], &error, sizeof(error));
 		_exit(CLI_CANNOT_EXECUTE);
@@ -205,4 +229,19 @@ pid_t run_broker_start(const struct run_broker *broker, const struct run_home *h
 	}
 	errno = error;
 	return pid;
+}
+
+pid_t run_broker_start(const struct run_broker *broker, const struct run_home *home, int listener,
+		       int lifeline, const struct run_store *store)
+{
+	const struct task task = { broker, home, store, listener, lifeline };
+
+	return start(&task);
+}
+
+pid_t run_broker_purge(const struct run_broker *broker, const struct run_home *home)
+{
+	const struct task task = { broker, home, NULL, -1, -1 };
+
+	return start(&task);
 }

@@ -46,9 +46,9 @@ const char *run_home_path(const struct run_home *home, const char *name,
 	return buffer;
 }
 
-int run_home_listen(const struct run_home *home, const char *name)
+static int make_listener(const struct run_home *home)
 {
-	int fd = bind_socket(home, name, SOCK_SEQPACKET);
+	int fd = bind_socket(home, "broker.sock", SOCK_SEQPACKET);
 
 	if (fd >= 0 && listen(fd, SOMAXCONN) < 0) {
 		int error = errno;
@@ -83,7 +83,7 @@ int run_home_make(struct cli *cli, struct run_home *home)
 		return cli_fail_errno(cli, home->path, errno);
 	home->fd = open(home->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (home->fd >= 0)
-		home->listener = run_home_listen(home, "broker.sock");
+		home->listener = make_listener(home);
 	if (home->listener >= 0)
 		home->notifier = bind_socket(home, "notify.sock", SOCK_DGRAM);
 	if (home->notifier < 0) {

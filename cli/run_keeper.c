@@ -206,30 +206,15 @@ static void serve(struct kept *kept)
 
 /* ---- Leaving nothing behind ---- */
 
-/* A broker removes what a dead one left in its directory when it starts; this one then finds its
- * lifeline cut, and ends in order. */
 static bool sweep(struct kept *kept)
 {
-	struct run_keeper *keeper = kept->keeper;
-	struct run_watch *watch = &kept->watch;
-	int cut[2], listener;
+	pid_t pid = run_broker_purge(kept->keeper->broker, kept->keeper->home);
 
-	if (pipe2(cut, O_CLOEXEC) < 0)
+	if (pid < 0)
 		return false;
-	close(cut[1]);
-	listener = run_home_listen(keeper->home, "sweep.sock");
-	watch->pid = listener < 0 ? -1
-				  : run_broker_start(keeper->broker, keeper->home, listener, cut[0],
-						     NULL);
-	close(cut[0]);
-	if (listener >= 0)
-		close(listener);
-	if (watch->pid < 0) {
-		watch->pid = 0;
-		return false;
-	}
-	run_watch_end(watch, true);
-	return WIFEXITED(watch->status) && WEXITSTATUS(watch->status) == 0;
+	kept->watch.pid = pid;
+	run_watch_end(&kept->watch, true);
+	return WIFEXITED(kept->watch.status) && WEXITSTATUS(kept->watch.status) == 0;
 }
 
 /* One that ends in order takes its lock file with it, last of all. */

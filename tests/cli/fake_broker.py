@@ -112,7 +112,8 @@ def main():
 	told = broker.tell()
 	told["env"].pop("LISTEN_FDNAMES", None)
 	control.send(json.dumps(told).encode())
-	broker.run()
+	if "--purge" not in sys.argv:
+		broker.run()
 
 
 if __name__ == "__main__":

@@ -120,6 +120,7 @@ class Start(KeeperCase):
 		self.assertEqual(told["open"], [0, 1, 2, 3, 4])
 		self.assertEqual(self.broker.do("stored"), [])
 		self.assertTrue(told["listening"])
+		self.assertIn("--on-stop=keep", told["arguments"])
 		room = int(told["env"]["FDSTORE"])
 		self.assertLessEqual(room, 24576)
 		self.assertLess(room, resource.getrlimit(resource.RLIMIT_NOFILE)[1] / 2)
@@ -176,9 +177,7 @@ class Restart(KeeperCase):
 			self.restart()
 		self.broker.kill()
 		self.process.stdin.close()
-		sweeper = self.next()
-		while "NOTIFY_SOCKET" in sweeper.told["env"]:  # one that has been started meanwhile
-			sweeper = self.next()
+		self.await_purge()
 		self.end(stderr="what it left is being removed")
 
 	def test_killed_before_it_is_ready(self):
@@ -203,10 +202,13 @@ class Restart(KeeperCase):
 		self.assertIsNone(self.process.poll())
 		self.end()
 
+	def await_purge(self):
+		while "--purge" not in self.next().told["arguments"]:
+			pass  # one that was started meanwhile
+
 	def sweep(self):
-		"""One more is started, to remove things; and then nobody listens any more."""
-		sweeper = self.next()
-		self.assertNotIn("NOTIFY_SOCKET", sweeper.told["env"])
+		"""What was left is removed, and nobody listens any more."""
+		self.assertIn("--purge", self.next().told["arguments"])
 		path = next(pathlib.Path(self.home.name).glob("*/broker.sock"))
 		with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
 			self.assertRaises(ConnectionRefusedError, client.connect, str(path))
@@ -239,9 +241,7 @@ class Restart(KeeperCase):
 		while pathlib.Path(f"/proc/{self.command}").exists():
 			pass
 		self.broker.kill()
-		sweeper = self.next()
-		while "NOTIFY_SOCKET" in sweeper.told["env"]:
-			sweeper = self.next()
+		self.await_purge()
 		self.end(stderr="killed by signal 9")
 
 

@@ -292,6 +292,39 @@ sys.exit(len(sys.stdin.read()))
 		self.all_gone(process)
 		self.assert_clean(told)
 
+	def test_keeper_and_broker(self):
+		process = self.start(self.SCRIPT)
+		told = self.told(process)
+		os.kill(told["keeper"], signal.SIGKILL)
+		os.kill(told["broker"], signal.SIGKILL)
+		process.stdin.close()
+		self.assertEqual(process.wait(common.LIMIT), 0)
+		self.all_gone(process)
+		self.assert_clean(told)
+
+	def test_broker_killed_again_and_again_until_the_end(self):
+		"""Wherever its death falls, the last one included."""
+		for length in range(8):
+			process = self.start(f"""
+for i in range({length}):
+	ctl("create", f"kept{{i}}", "1M", "--backing=" + ("memfd" if i % 2 else "shm"))
+tell()
+os.close(2)
+""")
+			told = self.told(process)
+			path = pathlib.Path(told["directory"]) / "broker.lock"
+			while path.parent.exists():
+				try:
+					pid = int(path.read_text().split()[0])
+					# not the one that removes what the last one left
+					if b"--exit-on-eof" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
+						os.kill(pid, signal.SIGKILL)
+				except (OSError, IndexError):
+					pass
+			self.assertEqual(process.wait(common.LIMIT), 0)
+			self.all_gone(process)
+			self.assert_clean(told)
+
 	def test_process_that_outlives_the_command(self):
 		"""A daemon of the command keeps its memory and loses its broker; run does not wait for it."""
 		process = self.start(r"""
