@@ -79,11 +79,12 @@ int activation_take(struct activation *activation)
 int activation_claim(struct activation *activation, uint32_t number, uint64_t inode)
 {
 	const struct stored key = { .number = number };
-	struct stored *end = activation->stored + activation->n_stored;
-	struct stored *at = NULL;
+	struct stored *at, *end;
 
-	if (activation->n_stored > 0)
-		at = bsearch(&key, activation->stored, activation->n_stored, sizeof(key), compare);
+	if (activation->n_stored == 0)
+		return -1;
+	end = activation->stored + activation->n_stored;
+	at = bsearch(&key, activation->stored, activation->n_stored, sizeof(key), compare);
 	if (!at)
 		return -1;
 	while (at > activation->stored && at[-1].number == number)

@@ -117,7 +117,8 @@ static int check_header(struct manifest_view *view)
 	view->end = atomic_load(&header->committed);
 	if (header->first < sizeof(*header) || header->first % 8 || view->end < header->first)
 		return MANIFEST_GARBLED;
-	if (header->first > view->length)
+	if (header->first > view->length || header->next_id >= INT64_MAX ||
+	    header->next_session >= INT64_MAX)
 		return MANIFEST_GARBLED;
 	if (view->end > view->length) /* torn off */
 		view->end = view->length;

@@ -110,10 +110,21 @@ static void note_used(uint64_t *highest, uint64_t number)
 		*highest = number;
 }
 
+/* 0 is none, and there must be a next one. */
+static bool is_number(struct recovery *recovery, uint64_t number)
+{
+	if (number >= 1 && number < INT64_MAX)
+		return true;
+	recovery->n_senseless++;
+	return false;
+}
+
 static void keep_arena(struct recovery *recovery, const struct record_arena *record)
 {
 	struct arena_found *found;
 
+	if (!is_number(recovery, record->id))
+		return;
 	FIND_OR_MAKE(recovery, recovery->arenas, record->id, found);
 	if (!found)
 		return;
@@ -128,6 +139,8 @@ static void keep_object(struct recovery *recovery, const struct record_object *r
 {
 	struct object_found *found;
 
+	if (!is_number(recovery, record->id))
+		return;
 	FIND_OR_MAKE(recovery, recovery->objects, record->id, found);
 	if (!found)
 		return;
@@ -143,6 +156,8 @@ static void keep_session(struct recovery *recovery, const struct record_session 
 {
 	struct session_found *found;
 
+	if (!is_number(recovery, record->number))
+		return;
 	FIND_OR_MAKE(recovery, recovery->sessions, record->number, found);
 	if (!found)
 		return;
