@@ -16,12 +16,17 @@ test_workers_begin() {
 	[ "$(prop $unit NFileDescriptorStore)" -gt 0 ] || fail "nothing is in the store"
 }
 
-# dies_by SIGNAL: unnoticed by anybody.
-dies_by() {
+# ends_by SIGNAL: and another one is back.
+ends_by() {
 	local pid
 	pid=$(prop $unit MainPID)
 	kill -$1 $pid
 	back $pid
+}
+
+# dies_by SIGNAL: unnoticed by anybody.
+dies_by() {
+	ends_by $1
 	workers_are_well $everybody
 }
 
@@ -43,12 +48,7 @@ test_ended_by_hand() {
 
 # Ten times a second, as fast as it comes back: neither the service nor its socket gives up.
 test_killed_again_and_again() {
-	local pid
-	for _ in {1..20}; do
-		pid=$(prop $unit MainPID)
-		kill -KILL $pid
-		back $pid
-	done
+	for _ in {1..20}; do ends_by KILL; done
 	workers_are_well $everybody
 	equal "socket" "$(prop shmbrokerd.socket ActiveState)" active
 }
@@ -171,7 +171,7 @@ test_the_store_is_full() {
 	! ctl create -b memfd full/5 4K || fail "it took more than the store has room for"
 	until_true store_is 8
 	for i in 1 2 3 4; do echo $i | ctl write full/$i; done
-	dies_by_itself
+	ends_by KILL
 	for i in 1 2 3 4; do equal "contents" "$(ctl read -n 1 full/$i)" $i; done
 	ctl rm full/1 full/2 full/3 full/4
 	override Service WatchdogSec=3s
@@ -179,11 +179,45 @@ test_the_store_is_full() {
 	systemctl restart $unit
 }
 
-dies_by_itself() {
-	local pid
+# With the same unit, but without its store: what memfd regions lose by that.
+test_without_a_store() {
+	local end
+	override Service WatchdogSec=3s UnsetEnvironment=FDSTORE
+	systemctl restart $unit
+	equal "store" "$(figure stored_fds_max)" 0
+	ctl create -b shm shm/kept 4K
+	echo kept | ctl write shm/kept
+	for end in restart watchdog; do
+		ctl create -b memfd lost 4K
+		case $end in
+		restart) systemctl restart $unit ;;
+		watchdog) ends_by STOP ;;
+		esac
+		equal "contents" "$(ctl read -n 4 shm/kept)" kept
+		! ctl stat lost || fail "a memfd region is there without its memory, after $end"
+	done
+	ctl rm shm/kept
+	override Service WatchdogSec=3s
+	systemctl restart $unit
+}
+
+# An upgrade that is taken back: the older program finds what the newer one wrote, and leaves it, the store included,
+# to it. The newer one is the same, and the manifest made to look as if it were of a later version.
+test_a_newer_manifest_is_left_alone() {
+	local pid since manifest=/run/shmbroker/manifest
+	ctl create -b memfd newer/a 4K
+	echo kept | ctl write newer/a
 	pid=$(prop $unit MainPID)
+	since=$(date '+%F %T')
+	kill -STOP $pid
+	printf '\377' | dd of=$manifest bs=1 seek=8 conv=notrunc status=none
 	kill -KILL $pid
-	back $pid
+	until_true journal_has "$since" "nothing was touched"
+	[ "$(prop $unit NFileDescriptorStore)" -ge 2 ] || fail "the store was touched"
+	printf '\1' | dd of=$manifest bs=1 seek=8 conv=notrunc status=none
+	systemctl restart $unit
+	equal "contents" "$(ctl read -n 4 newer/a)" kept
+	ctl rm newer/a
 }
 
 # systemd drops the store of a unit that is stopped: memfd regions end, shm ones and sessions do not. Who has a lost

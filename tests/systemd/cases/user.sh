@@ -74,8 +74,19 @@ test_her_objects_are_hers() {
 	equal "of others" "$(find $shm -name 'shmb.*' ! -user ann)" ""
 }
 
-# Her last login ends, and with it all that is hers: manager and broker, /run/user/UID, and, because logind's RemoveIPC=
-# is on unless it is turned off, what she has in /dev/shm. Whoever has a region mapped keeps that.
+# Stopping is no logout: the next broker goes on.
+test_stopped_then_started() {
+	of_ann create -b shm after/stop 4K
+	of_ann create -b memfd lost 4K
+	as ann systemctl --user stop shmbrokerd.socket $unit
+	as ann systemctl --user start shmbrokerd.socket
+	of_ann stat after/stop
+	! of_ann stat lost || fail "a memfd region is there without its memory"
+	of_ann rm after/stop
+}
+
+# Her last login ends, and with it all that is hers: manager and broker, /run/user/UID, and what she has in /dev/shm.
+# Whoever has a region mapped keeps that. First with logind's RemoveIPC=, which would do it alone, then without.
 test_logout() {
 	of_ann create -b shm after/logout 4K
 	loginctl disable-linger ann
@@ -87,19 +98,30 @@ test_logout() {
 	rm $workers/*
 }
 
+test_login_again() {
+	loginctl enable-linger ann
+	until_true as ann systemctl --user is-active shmbrokerd.socket
+	of_ann ping
+	equal "regions" "$(of_ann ls -q)" ""
+}
+
+test_logout_where_logind_removes_nothing() {
+	mkdir -p /etc/systemd/logind.conf.d
+	printf '[Login]\nRemoveIPC=no\n' >/etc/systemd/logind.conf.d/test.conf
+	systemctl restart systemd-logind.service
+	of_ann create -b shm after/logout 4K
+	: >$shm/of-ann
+	chown ann $shm/of-ann
+	loginctl disable-linger ann
+	until_true no_manager
+	equal "what she has" "$(find $shm -user ann)" $shm/of-ann
+	rm $shm/of-ann
+}
+
 no_manager() {
 	[ "$(systemctl is-active "user@$(id -u ann).service")" = inactive ]
 }
 
 nothing_of_ann() {
 	[ -z "$(find $shm -user ann)" ]
-}
-
-test_login_again() {
-	loginctl enable-linger ann
-	until_true as ann systemctl --user is-active shmbrokerd.socket
-	of_ann ping
-	equal "regions" "$(of_ann ls -q)" ""
-	loginctl disable-linger ann
-	until_true no_manager
 }
