@@ -248,7 +248,7 @@ class Restart(KeeperCase):
 class Slow(KeeperCase):
 	"""A broker that hangs before it is ready is killed, and another one tried."""
 
-	options = ("--timeout=3",)
+	options = ("--timeout=8",)  # which the first start must keep, too, however slow the machine
 
 	def test_hangs(self):
 		self.serve()

@@ -209,10 +209,11 @@ class Commands(SurvivalCase):
 		"""Nothing that a script does fails, or is done twice, wherever the broker's death falls."""
 		self.ok("sem", "create", "--initial=0", "sum")
 		before = self.broker.keeper_fds()
-		script = """for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
-			"$CTL" create --backing=$1 $1/$2 4K && echo $i | "$CTL" write $1/$2 && "$CTL" resize $1/$2 2K &&
-			"$CTL" lock --existing $1/$2 -- true && [ "$("$CTL" read --length=${#i} $1/$2)" = $i ] &&
-			"$CTL" sem post sum && "$CTL" rm $1/$2 || exit
+		script = """ctl() { "$CTL" --timeout=60 "$@"; }
+		for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+			ctl create --backing=$1 $1/$2 4K && echo $i | ctl write $1/$2 && ctl resize $1/$2 2K &&
+			ctl lock --existing $1/$2 -- true && [ "$(ctl read --length=${#i} $1/$2)" = $i ] &&
+			ctl sem post sum && ctl rm $1/$2 || exit
 		done"""
 		shells = [subprocess.Popen(["sh", "-c", script, "sh", backing, str(n)], env=dict(self.broker.env, CTL=SHMBCTL),
 					   stderr=subprocess.PIPE) for backing in ("shm", "memfd") for n in range(2)]
