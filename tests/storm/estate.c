@@ -161,15 +161,14 @@ static void decide(struct keeper *keeper, unsigned lot, enum intent intent)
 	}
 }
 
-/* Permits of who died come back. */
-static void await_permits(struct keeper *keeper, unsigned lot)
+void estate_await_permits(struct keeper *keeper, unsigned lot, uint64_t n)
 {
 	int64_t patience = storm_now_us() + (int64_t)GONE_US * harness_slow();
 	struct facts found = { 0 };
 
-	while (estate_facts(keeper, lot, &found) && found.count != KEPT_PERMITS)
-		RULE(&keeper->player, storm_now_us() < patience, "lot %u: %llu permits", lot,
-		     (unsigned long long)found.count);
+	while (estate_facts(keeper, lot, &found) && found.count != n)
+		RULE(&keeper->player, storm_now_us() < patience, "lot %u: %llu permits, not %llu",
+		     lot, (unsigned long long)found.count, (unsigned long long)n);
 }
 
 static void inherit(struct keeper *keeper, unsigned lot)
@@ -188,7 +187,7 @@ static void inherit(struct keeper *keeper, unsigned lot)
 	if (!lot_facts(ledger).exists)
 		return;
 	if (lot_kind(lot) == LOT_OWNED)
-		await_permits(keeper, lot);
+		estate_await_permits(keeper, lot, KEPT_PERMITS);
 	lots_open(keeper, lot);
 	lots_check_contents(keeper, lot);
 	RULE(&keeper->player, lot_intent(atomic_load(&ledger->state)) == INTENT_NOTHING,

@@ -91,6 +91,7 @@ enum keep_tally {
 	KEPT_RACES,
 	KEPT_LISTED,
 	KEPT_COUNTED,
+	KEPT_LEFT,
 	KEPT_INHERITED,
 	KEPT_UNDECIDED, /* inherited in the middle of a change */
 	KEPT_TALLIES,
@@ -156,6 +157,8 @@ void estate_take(struct keeper *keeper);
 void estate_clear(struct keeper *keeper); /* removes all */
 /* estate_gone() - waits until there is nothing of that name and kind any more */
 void estate_gone(struct keeper *keeper, enum lot_kind kind, const char *name);
+/* estate_await_permits() - waits until so many are free: those of whoever went come back */
+void estate_await_permits(struct keeper *keeper, unsigned lot, uint64_t n);
 /* estate_facts() - what the broker says. Return: false, if there is nothing. */
 bool estate_facts(struct keeper *keeper, unsigned lot, struct facts *ret_facts);
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "keep.h"
+#include "master.h"
 
 /* ---- Lists ---- */
 
@@ -175,17 +176,7 @@ void races_settle(struct keeper *keeper)
 	}
 }
 
-/* ---- The process ---- */
-
-int keeper_process(struct keeper *keeper)
-{
-	int r;
-
-	(void)pthread_mutex_lock(&keeper->processing);
-	r = shmb_client_process(keeper->client);
-	(void)pthread_mutex_unlock(&keeper->processing);
-	return r;
-}
+/* ---- A session that ends while its process lives ---- */
 
 static struct shmb_client *connect_client(struct keeper *keeper)
 {
@@ -198,6 +189,58 @@ static struct shmb_client *connect_client(struct keeper *keeper)
 		options.spin_us = 0;
 	KEEP(keeper, shmb_client_connect(keeper->player.address, &options, &client));
 	return client;
+}
+
+/*
+ * The other session makes this and holds that, and lets go: all of it has to go, and come back, and
+ * the session ends. STORM_ABRUPT=1: it ends without having heard that the broker knows; if that
+ * dies just then the next one takes the session for one that will come back, as long as the process
+ * lives.
+ */
+static void leave_session(struct keeper *keeper)
+{
+	bool abrupt = storm_setting("STORM_ABRUPT", 0) != 0;
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct shmb_semaphore *semaphore = NULL;
+	struct shmb_region *region;
+	unsigned lot = LOTS - 1;
+	char name[64];
+
+	(void)snprintf(name, sizeof(name), "leave/%u.%u", keeper->place,
+		       atomic_load(&keeper->record->life));
+	options.lifetime = abrupt ? SHMB_SESSION : SHMB_ATTACHED;
+	KEEP(keeper, shmb_region_create(keeper->other, name, KEPT_PAGE, &options, &region));
+	KEEP(keeper, shmb_region_lock(region, SHMB_EXCLUSIVE, KEEPER_TIMEOUT_MS));
+	if (keeper->semaphores[lot] && keeper->permits[lot] < KEPT_PERMITS) {
+		char own[64];
+
+		KEEP(keeper, shmb_semaphore_open(keeper->other, keep_name(keeper->place, lot, own),
+						 &semaphore));
+		KEEP(keeper, shmb_semaphore_wait(semaphore, 0));
+		estate_await_permits(keeper, lot, KEPT_PERMITS - keeper->permits[lot] - 1);
+	}
+	shmb_region_free(region);
+	shmb_semaphore_free(semaphore);
+	if (!abrupt)
+		KEEP(keeper, shmb_client_ping(keeper->other));
+	shmb_client_free(keeper->other);
+	keeper->other = connect_client(keeper);
+	estate_gone(keeper, LOT_REGION, name);
+	if (semaphore)
+		estate_await_permits(keeper, lot, KEPT_PERMITS - keeper->permits[lot]);
+	keep_tally(keeper, KEPT_LEFT);
+}
+
+/* ---- The process ---- */
+
+int keeper_process(struct keeper *keeper)
+{
+	int r;
+
+	(void)pthread_mutex_lock(&keeper->processing);
+	r = shmb_client_process(keeper->client);
+	(void)pthread_mutex_unlock(&keeper->processing);
+	return r;
 }
 
 static bool is_over(const struct keeper *keeper)
@@ -221,6 +264,8 @@ static void play(struct keeper *keeper)
 		lots_list(keeper);
 	else if (player_chance(&keeper->player, 8))
 		races_play(keeper);
+	else if (player_chance(&keeper->player, 15))
+		leave_session(keeper);
 	else
 		lots_play(keeper, player_random(&keeper->player, LOTS));
 }

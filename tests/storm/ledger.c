@@ -68,11 +68,14 @@ void keep_tally(struct keeper *keeper, enum keep_tally tally)
 
 const char *keep_why(struct keeper *keeper, int result, char buffer[160])
 {
+	struct shmb_client *clients[] = { keeper->client, keeper->other };
 	struct shmb_error error = { .struct_size = sizeof(error) };
+	int at = snprintf(buffer, 160, "%s; the last errors:", storm_result(result));
 
-	(void)shmb_client_last_error(keeper->client, &error);
-	(void)snprintf(buffer, 160, "%s; the last error: %s, %s", storm_result(result),
-		       storm_result(error.code), error.what);
+	for (unsigned i = 0; i < 2 && at < 160; i++)
+		if (clients[i] && shmb_client_last_error(clients[i], &error) == 0)
+			at += snprintf(buffer + at, 160 - (size_t)at, " %s (%s)",
+				       storm_result(error.code), error.what);
 	return buffer;
 }
 
