@@ -47,12 +47,15 @@ static int (*const servers[WIRE_METHOD_COUNT])(struct request *request) = {
 	[WIRE_HOLDERS] = serve_holders,
 };
 
-/* Those that change something that outlives us; there has to be room in the manifest. */
+/* Those that change something that outlives us; there has to be room in the manifest. For what
+ * removes something it was set aside when that was made. */
 static const bool changes[WIRE_METHOD_COUNT] = {
-	[WIRE_HELLO] = true,         [WIRE_REGION_CREATE] = true,    [WIRE_REGION_OPEN] = true,
-	[WIRE_REGION_RESIZE] = true, [WIRE_REGION_CHMOD] = true,     [WIRE_REGION_CHOWN] = true,
-	[WIRE_REGION_REMOVE] = true, [WIRE_REGION_LOCK] = true,      [WIRE_LOCK_CREATE] = true,
-	[WIRE_LOCK_OPEN] = true,     [WIRE_SEMAPHORE_CREATE] = true, [WIRE_SEMAPHORE_OPEN] = true,
+	[WIRE_HELLO] = true,          [WIRE_REGION_CREATE] = true,
+	[WIRE_REGION_OPEN] = true,    [WIRE_REGION_RESIZE] = true,
+	[WIRE_REGION_CHMOD] = true,   [WIRE_REGION_CHOWN] = true,
+	[WIRE_REGION_LOCK] = true,    [WIRE_LOCK_CREATE] = true,
+	[WIRE_LOCK_OPEN] = true,      [WIRE_SEMAPHORE_CREATE] = true,
+	[WIRE_SEMAPHORE_OPEN] = true,
 };
 
 /* Room for the params of any method. */

@@ -388,7 +388,7 @@ void region_unlink(struct broker *broker, struct region *region)
 		RB_REMOVE(region_tree, &broker->regions.tree, region);
 		region->removed = true;
 		leave_creator(region);
-		manifest_owe(&broker->manifest, -OWED_END);
+		manifest_owe(&broker->manifest, -OWED_NAME);
 		if (region->n_attachments > 0 || region->resizes)
 			remember_removed(broker, region);
 		if (region->n_attachments > 0 && region->kind == OBJECT_REGION) {

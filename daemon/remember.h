@@ -21,7 +21,8 @@ struct session;
 /* Room that the end of each takes, and a resize's two sizes with its done. */
 enum {
 	OWED_END = 32,
-	OWED_OBJECT = 2 * OWED_END, /* its name may go first */
+	OWED_NAME = OWED_END + 40, /* that it went, and at whose request */
+	OWED_OBJECT = OWED_NAME + OWED_END,
 	OWED_RESIZE = 128,
 };
 
