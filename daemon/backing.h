@@ -23,6 +23,7 @@ struct segments {
 	uint64_t id;            /* of the object, which names its segments */
 	int fds[SEGMENT_COUNT]; /* -1: not made, or of a backing that keeps none open */
 	bool made[SEGMENT_COUNT];
+	bool missed[SEGMENT_COUNT];     /* it was made, and was not found again after a restart */
 	uint64_t inodes[SEGMENT_COUNT]; /* where stored */
 	uint32_t stored[SEGMENT_COUNT]; /* number in the service manager's store; 0: not there */
 };

@@ -283,7 +283,8 @@ static void read_records(struct recovery *recovery,
 
 /* ---- Memory ---- */
 
-/* Of a segment whose name in /dev/shm was found, or that the service manager has kept. */
+/* Of a segment whose name in /dev/shm was found, or that the service manager has kept. The next
+ * daemon will miss what we miss. */
 static bool find_memory(struct recovery *recovery, struct segments *segments, enum segment which,
 			const struct record_segment *record, bool is_in_shm)
 {
@@ -291,10 +292,12 @@ static bool find_memory(struct recovery *recovery, struct segments *segments, en
 
 	if (segments->backing == &backing_shm) {
 		segments->made[which] = is_in_shm;
+		segments->missed[which] = !is_in_shm;
 		return is_in_shm;
 	}
 	fd = activation_claim(recovery->activation, record->store, record->inode);
-	if (fd < 0 || !store_claim(&recovery->broker->store, record->store))
+	segments->missed[which] = fd < 0 || !store_claim(&recovery->broker->store, record->store);
+	if (segments->missed[which])
 		return false;
 	segments->fds[which] = fd;
 	segments->inodes[which] = record->inode;

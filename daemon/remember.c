@@ -32,7 +32,7 @@ static struct record_segment segment_record(const struct segments *segments, enu
 {
 	return (struct record_segment){ .inode = segments->inodes[which],
 					.store = segments->stored[which],
-					.made = segments->made[which] };
+					.made = segments->made[which] || segments->missed[which] };
 }
 
 static void append_arena(struct manifest *manifest, const struct arena *arena)
