@@ -143,7 +143,8 @@ void receive_wait(struct shmb_client *client)
 /* What a broker does not say to a client that may come back. */
 static bool is_final(const struct shmb_error *goodbye)
 {
-	return goodbye->code == SHMB_EPROTO || goodbye->code == SHMB_EACCES;
+	return goodbye->code == SHMB_EPROTO || goodbye->code == SHMB_EACCES ||
+	       goodbye->code == SHMB_ESESSION;
 }
 
 void receive_disconnect(struct shmb_client *client, int code, const char *what)
