@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #include "activation.h"
 #include "broker.h"
@@ -116,10 +117,15 @@ static unsigned count_objects(uint64_t of)
 
 static uint64_t number(struct input *input)
 {
-	static const uint64_t numbers[] = { 0,          1,         2,         3,         4,
-					    5,          62,        63,        64,        1024,
-					    4096,       8192,      INT64_MAX, INT64_MIN, UINT64_MAX,
-					    1ull << 40, UINT32_MAX };
+	static const uint64_t numbers[] = { 0,          1,
+					    2,          3,
+					    4,          5,
+					    62,         63,
+					    64,         1024,
+					    4096,       8192,
+					    INT64_MAX,  UINT64_C(1) << 63,
+					    UINT64_MAX, UINT64_C(1) << 40,
+					    UINT32_MAX };
 	uint8_t choice = (uint8_t)take(input, 1);
 
 	return choice < sizeof(numbers) / sizeof(numbers[0]) ? numbers[choice] : choice & 7;
@@ -529,6 +535,17 @@ static void prepare_process(void)
 	stop();
 }
 
+/* Work that is done elsewhere, after which more is given up. */
+static bool is_busy(void)
+{
+	const struct region *region;
+
+	DL_FOREACH2(broker.regions.all, region, next)
+		if (region->resizing)
+			return true;
+	return broker.repairs.due != NULL;
+}
+
 /* Clients come, and another daemon, which takes over all that this one has. */
 static void go_on(uint8_t flags)
 {
@@ -537,8 +554,9 @@ static void go_on(uint8_t flags)
 	REQUIRE(broker.manifest.path);
 	for (uint8_t token = 0; token < 4 && flags & 2; token++)
 		visit(token);
-	while (uv_run(&broker.loop, UV_RUN_NOWAIT) != 0 && broker.repairs.due)
-		;
+	turn();
+	while (is_busy())
+		uv_run(&broker.loop, UV_RUN_ONCE);
 	before = look();
 	leave();
 	REQUIRE(start(flags & 1) == 0);
