@@ -119,7 +119,8 @@ static struct cost cost_now(const struct broker *broker, const struct region *re
 	return cost_of(broker, region->kind, region->capacity, region->slots ? region->n_slots : 0);
 }
 
-/* Those that are held are stored, too, if there is a store. @ret_over: on -EDQUOT. */
+/* Those that are held are stored, too, if there is a store; -ENOSPC: it is full. @ret_over: on
+ * -EDQUOT. */
 static int hold_fds(struct broker *broker, struct account *account, unsigned n_fds,
 		    enum charge *ret_over)
 {
@@ -131,9 +132,10 @@ static int hold_fds(struct broker *broker, struct account *account, unsigned n_f
 	if (result < 0)
 		return result;
 	*ret_over = CHARGE_STORED_FDS;
-	result = broker->accounts.total[CHARGE_STORED_FDS] + n_stored > broker->store.max ? -EMFILE
-		 : account_charge(account, CHARGE_STORED_FDS, n_stored, limit)            ? 0
-											  : -EDQUOT;
+	if (broker->accounts.total[CHARGE_STORED_FDS] + n_stored > broker->store.max)
+		result = -ENOSPC;
+	else if (!account_charge(account, CHARGE_STORED_FDS, n_stored, limit))
+		result = -EDQUOT;
 	if (result < 0)
 		account_uncharge(account, CHARGE_HELD_FDS, n_fds);
 	return result;
@@ -154,6 +156,9 @@ int region_charge_memory(struct broker *broker, struct account *account,
 		account_uncharge(account, CHARGE_BYTES, bytes);
 		if (result == -EMFILE)
 			return answer_fail_system(failure, EMFILE, "keeping the region's memory");
+		if (result == -ENOSPC)
+			return answer_fail_limit(failure, SHMB_EMFILE, "the broker's fd store",
+						 broker->store.max);
 	}
 	return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(over),
 				 settings->per_user[over]);
