@@ -20,6 +20,9 @@ bool can_mount_shm(void);
 /* can_make_pid_namespace() - may we do what .pid_namespace asks for? */
 bool can_make_pid_namespace(void);
 
+/* launch_with_options() - run it as its options say, with what is kept for it, and do not wait */
+void launch_with_options(struct broker *broker);
+
 /* wait_for_exit() - within 20 s. Return: exit code, 1000 + signal, or -1 (still there). */
 int wait_for_exit(pid_t pid, int pidfd);
 

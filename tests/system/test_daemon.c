@@ -182,34 +182,6 @@ CASE(a_file_that_is_no_socket_is_left_alone, PRIVATE, .bare = true, .own_socket 
 	unlink(broker->socket);
 }
 
-CASE(what_a_killed_daemon_left_goes_with_the_next, PRIVATE, .exit_unclean = true)
-{
-	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
-	struct shmb_client *client = connect_to(broker);
-	struct shmb_region *region, *again;
-	char instance[64];
-	unsigned fds = broker->fds;
-
-	options.lifetime = SHMB_PERSISTENT;
-	region = create(client, "r", 4096, &options);
-	CHECK_OK(shmb_region_write_u32(region, 0, 5));
-	broker_kill(broker);
-	CHECK_INT(broker_shm_count(broker), 2);
-	snprintf(instance, sizeof(instance), "%s", broker->instance);
-	broker_start(broker);
-	CHECK(strcmp(instance, broker->instance) != 0);
-	CHECK_INT(broker->fds, fds);
-	snprintf(broker->instance, sizeof(broker->instance), "%s", instance);
-	CHECK_INT(broker_shm_count(broker), 0);
-	/* The mapping outlives the crash; the name is gone with the daemon that knew it. */
-	CHECK_INT(*(uint32_t *)shmb_region_data(region), 5);
-	shmb_region_free(region);
-	shmb_client_free(client);
-	client = connect_to(broker);
-	CHECK_CODE(shmb_region_open(client, "r", SHMB_READ, NULL, &again), SHMB_ENOENT);
-	shmb_client_free(client);
-}
-
 /* ---- Ending ---- */
 
 CASE(sigterm_takes_everything_with_it, PRIVATE)
