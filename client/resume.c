@@ -206,17 +206,19 @@ static void try_now(struct shmb_client *client)
 
 static void refused(struct shmb_client *client, int code)
 {
+	bool forgotten = code == SHMB_ESESSION;
+
 	close_fresh(client);
 	switch (code) {
 	case SHMB_ESESSION:
-		end(client, "the broker has forgotten this session");
-		break;
 	case SHMB_EVERSION:
 	case SHMB_EPROTO:
 	case SHMB_EACCES:
 	case SHMB_EINVAL:
 	case SHMB_EUNKNOWN:
-		end(client, shmb_strerror(code));
+		client->resume.possible = false;
+		end(client,
+		    forgotten ? "the broker has forgotten this session" : shmb_strerror(code));
 		break;
 	default: /* our old connection is still there for the broker, or it lacks something */
 		try_later(client);
@@ -383,7 +385,7 @@ void resume_farewell(struct shmb_client *client)
 
 	if (!client->greeted || !client->resume.possible || client->resume.socket >= 0)
 		return;
-	if (client->connection == CONNECTION_UP && poll(&look, 1, 0) <= 0)
+	if (client->connection == CONNECTION_UP && (client->gone || poll(&look, 1, 0) <= 0))
 		return;
 	socket = packet_socket();
 	if (socket < 0)

@@ -238,8 +238,11 @@ void watch_rearmed(struct shmb_region *region, int code)
 	struct watch *watch = &region->watch;
 
 	/* The broker will tell nothing more of what it does not know. */
-	if (code == SHMB_ENOENT && watch->registered)
+	if (code == SHMB_ENOENT && watch->registered) {
+		if (watch->events == 0)
+			watch->event_size = watch->size;
 		watch->events |= SHMB_EVENT_REMOVED;
+	}
 	watch_armed(region);
 	if (code == 0 || code == SHMB_ENOENT || !watch->registered || region->client->gone)
 		return;

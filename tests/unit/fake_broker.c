@@ -33,6 +33,8 @@
 
 enum { PAGE = 4096, PATIENCE_S = 10 };
 
+static const char token[] = "0123456789abcdef";
+
 size_t count_fds(void)
 {
 	DIR *directory = opendir("/proc/self/fd");
@@ -465,23 +467,56 @@ static void answer_attached(struct fake *fake, const struct fake_seen *seen,
 	fake_result(fake, seen, &attached, fds, 2);
 }
 
-static void answer_create(struct fake *fake, const struct fake_seen *seen)
+/* An answer that may have been lost, if this request was sent before. */
+static const struct fake_done *find_done(struct fake *fake, const struct fake_seen *seen)
+{
+	for (unsigned i = 0; seen->again && i < FAKE_DONE; i++)
+		if (fake->done[i].region && fake->done[i].msgid == seen->msgid)
+			return &fake->done[i];
+	return NULL;
+}
+
+static const struct fake_done *perform_create(struct fake *fake, const struct fake_seen *seen,
+					      struct fake_region *region)
 {
 	const struct wire_region_create_params *params = &seen->params.create;
-	struct fake_region *region = fake_region(fake, seen->text);
+	struct fake_done *done = &fake->done[fake->n_done++ % FAKE_DONE];
 	bool created = !region;
 	uint64_t capacity = params->has & WIRE_HAS(region_create_params, capacity)
 				    ? params->capacity
 				    : params->size;
 
-	if (region && !params->open_existing) {
+	if (created)
+		region = fake_make(fake, seen->text, params->size, capacity);
+	*done = (struct fake_done){
+		.msgid = seen->msgid,
+		.region = region,
+		.attached = fake_attached(fake, region, params->access, created),
+	};
+	return done;
+}
+
+void fake_perform_create(struct fake *fake, const struct fake_seen *seen)
+{
+	perform_create(fake, seen, fake_region(fake, seen->text));
+}
+
+static void answer_create(struct fake *fake, const struct fake_seen *seen)
+{
+	struct fake_region *region = fake_region(fake, seen->text);
+	const struct fake_done *done = find_done(fake, seen);
+	int fds[2];
+
+	if (!done && region && !seen->params.create.open_existing) {
 		struct wire_error error = { .code = wire_string("exists") };
 		fake_error(seen, &error);
 		return;
 	}
-	if (created)
-		region = fake_make(fake, seen->text, params->size, capacity);
-	answer_attached(fake, seen, region, params->access, created);
+	if (!done)
+		done = perform_create(fake, seen, region);
+	fds[0] = done->region->data;
+	fds[1] = done->region->page;
+	fake_result(fake, seen, &done->attached, fds, 2);
 }
 
 static void answer_open(struct fake *fake, const struct fake_seen *seen)
@@ -500,13 +535,26 @@ static void answer_hello(struct fake *fake, const struct fake_seen *seen)
 	struct wire_hello_result result = {
 		.version = WIRE_VERSION,
 		.broker = wire_string("fake"),
-		.session = { "0123456789abcdef", 16 },
-		.features = WIRE_FEATURE_PUBLISH,
+		.session = { token, 16 },
+		.resumed = seen->resumes,
+		.features = fake->features,
 		.page_size = PAGE,
 		.max_region = UINT64_C(1) << 40,
 		.max_requests = fake->max_requests,
 	};
+	const char *refusal = NULL;
 
+	pthread_mutex_lock(&fake->mutex);
+	fake->again = seen->params.hello.again;
+	if (seen->resumes && fake->n_refusals > 0) {
+		fake->n_refusals--;
+		refusal = fake->refusal;
+	}
+	pthread_mutex_unlock(&fake->mutex);
+	if (refusal) {
+		answer_error(seen, refusal);
+		return;
+	}
 	fake_result(fake, seen, &result, NULL, 0);
 }
 
@@ -622,6 +670,9 @@ static void read_params(struct fake_seen *seen, const struct wire_incoming *mess
 
 	MUST(wire_decode_body(message, message->method->params, &params, &field) == 0);
 	memcpy(&seen->params, &params, size < sizeof(seen->params) ? size : sizeof(seen->params));
+	if (seen->method == WIRE_HELLO)
+		seen->resumes = params.hello.has & WIRE_HAS(hello_params, session) &&
+				memcmp(params.hello.session.data, token, 16) == 0;
 	text = text_of(seen->method, &params);
 	if (text && text->length > 0 && text->length < sizeof(seen->text))
 		memcpy(seen->text, text->data, text->length);
@@ -669,6 +720,10 @@ static void take_packet(struct fake *fake, int peer, const struct packet *packet
 	seen.method = message.method_id;
 	count_received(fake, seen.method);
 	read_params(&seen, &message);
+	if (seen.kind == WIRE_REQUEST && seen.method != WIRE_HELLO && fake->again > 0) {
+		fake->again--;
+		seen.again = true;
+	}
 	handler = handler_of(fake, seen.method);
 	if (!handler || !handler(fake, &seen))
 		answer(fake, &seen);
@@ -700,8 +755,11 @@ static void accept_peer(struct fake *fake)
 {
 	int peer = accept4(fake->listener, NULL, NULL, SOCK_CLOEXEC);
 
+	if (peer < 0 && errno == ECONNABORTED)
+		return;
 	MUST(peer >= 0);
 	pthread_mutex_lock(&fake->mutex);
+	fake->n_accepted++;
 	for (int i = 0; i < FAKE_PEERS; i++) {
 		if (fake->peers[i] < 0) {
 			fake->peers[i] = peer;
@@ -723,6 +781,58 @@ static bool is_paused(struct fake *fake)
 	return paused;
 }
 
+static bool is_ending(struct fake *fake)
+{
+	bool is;
+
+	pthread_mutex_lock(&fake->mutex);
+	is = fake->ending != 0;
+	pthread_mutex_unlock(&fake->mutex);
+	return is;
+}
+
+static void listen_at(struct fake *fake)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int listener = packet_socket();
+
+	memcpy(address.sun_path, fake->path, strlen(fake->path));
+	MUST(listener >= 0);
+	unlink(fake->path);
+	MUST(bind(listener, (struct sockaddr *)&address, sizeof(address)) == 0);
+	MUST(listen(listener, FAKE_PEERS) == 0);
+	fake->listener = listener;
+}
+
+/* Return: false: it goes on. */
+static bool end_if_told(struct fake *fake)
+{
+	enum fake_ending ending;
+
+	pthread_mutex_lock(&fake->mutex);
+	ending = fake->ending;
+	fake->ending = 0;
+	if (ending != 0) {
+		for (int i = 0; i < FAKE_PEERS; i++) {
+			if (fake->peers[i] >= 0)
+				close(fake->peers[i]);
+			fake->peers[i] = -1;
+		}
+		fake->deaf = ending == FAKE_SLEEP;
+		if (ending != FAKE_SLEEP) {
+			close(fake->listener);
+			fake->listener = -1;
+			unlink(fake->path);
+		}
+		if (ending == FAKE_CRASH)
+			listen_at(fake);
+		fake->n_endings++;
+		pthread_cond_broadcast(&fake->cond);
+	}
+	pthread_mutex_unlock(&fake->mutex);
+	return ending != 0;
+}
+
 static void *run(void *argument)
 {
 	struct fake *fake = argument;
@@ -730,12 +840,15 @@ static void *run(void *argument)
 	for (;;) {
 		struct pollfd fds[FAKE_PEERS + 2] = {
 			{ .fd = fake->stop[0], .events = POLLIN },
-			{ .fd = fake->listener, .events = POLLIN },
+			{ .fd = -1, .events = POLLIN },
 		};
 		bool paused = is_paused(fake);
 		char byte;
 
+		if (end_if_told(fake))
+			continue;
 		pthread_mutex_lock(&fake->mutex);
+		fds[1].fd = fake->deaf ? -1 : fake->listener;
 		for (int i = 0; i < FAKE_PEERS; i++)
 			fds[i + 2] = (struct pollfd){ .fd = paused ? -1 : fake->peers[i],
 						      .events = POLLIN };
@@ -747,7 +860,7 @@ static void *run(void *argument)
 		if (fds[1].revents)
 			accept_peer(fake);
 		for (int i = 0; i < FAKE_PEERS; i++)
-			if (fds[i + 2].revents && !is_paused(fake))
+			if (fds[i + 2].revents && !is_paused(fake) && !is_ending(fake))
 				serve(fake, &fake->peers[i]);
 	}
 }
@@ -756,16 +869,10 @@ static void *run(void *argument)
 
 static void listen_in(struct fake *fake)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-
 	snprintf(fake->directory, sizeof(fake->directory), "/tmp/shmb-fake-XXXXXX");
 	MUST(mkdtemp(fake->directory));
 	snprintf(fake->path, sizeof(fake->path), "%s/broker.sock", fake->directory);
-	memcpy(address.sun_path, fake->path, strlen(fake->path));
-	fake->listener = packet_socket();
-	MUST(fake->listener >= 0);
-	MUST(bind(fake->listener, (struct sockaddr *)&address, sizeof(address)) == 0);
-	MUST(listen(fake->listener, FAKE_PEERS) == 0);
+	listen_at(fake);
 }
 
 struct fake *fake_start(void)
@@ -775,6 +882,7 @@ struct fake *fake_start(void)
 	MUST(fake);
 	fake->fds_before = count_fds();
 	fake->max_requests = 256;
+	fake->features = WIRE_FEATURE_PUBLISH;
 	fake->last_peer = -1;
 	for (int i = 0; i < FAKE_PEERS; i++)
 		fake->peers[i] = -1;
@@ -812,7 +920,8 @@ void fake_stop(struct fake *fake)
 	close(fake->stop[1]);
 	pthread_join(fake->thread, NULL);
 	close(fake->stop[0]);
-	close(fake->listener);
+	if (fake->listener >= 0)
+		close(fake->listener);
 	for (int i = 0; i < FAKE_PEERS; i++)
 		if (fake->peers[i] >= 0)
 			close(fake->peers[i]);
@@ -922,6 +1031,65 @@ void fake_pause(struct fake *fake, bool paused)
 	fake->paused = paused;
 	pthread_mutex_unlock(&fake->mutex);
 	MUST(write(fake->stop[1], "", 1) == 1);
+}
+
+void fake_end(struct fake *fake, enum fake_ending ending)
+{
+	pthread_mutex_lock(&fake->mutex);
+	fake->ending = ending;
+	pthread_mutex_unlock(&fake->mutex);
+	MUST(write(fake->stop[1], "", 1) == 1);
+}
+
+void fake_wait_endings(struct fake *fake, unsigned n)
+{
+	wait_for(fake, &fake->n_endings, n, "end");
+}
+
+void fake_live(struct fake *fake)
+{
+	pthread_mutex_lock(&fake->mutex);
+	if (fake->listener < 0)
+		listen_at(fake);
+	fake->deaf = false;
+	pthread_mutex_unlock(&fake->mutex);
+	MUST(write(fake->stop[1], "", 1) == 1);
+}
+
+void fake_refuse(struct fake *fake, const char *code, unsigned n)
+{
+	pthread_mutex_lock(&fake->mutex);
+	fake->refusal = code;
+	fake->n_refusals = n;
+	pthread_mutex_unlock(&fake->mutex);
+}
+
+void fake_condemn(struct fake *fake, int peer, const char *code)
+{
+	fake_goodbye(peer, code, NULL, 0);
+	shutdown(peer, SHUT_WR);
+}
+
+unsigned fake_accepted(struct fake *fake)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&fake->mutex);
+	n = fake->n_accepted;
+	pthread_mutex_unlock(&fake->mutex);
+	return n;
+}
+
+unsigned fake_log(struct fake *fake, unsigned first, struct fake_seen *ret_seen, unsigned most)
+{
+	unsigned n = 0;
+
+	pthread_mutex_lock(&fake->mutex);
+	assert_true(fake->n_log - first <= FAKE_LOG);
+	for (; first + n < fake->n_log && n < most; n++)
+		ret_seen[n] = fake->log[(first + n) % FAKE_LOG];
+	pthread_mutex_unlock(&fake->mutex);
+	return n;
 }
 
 int fake_peer(struct fake *fake)

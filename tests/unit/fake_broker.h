@@ -33,6 +33,7 @@ enum {
 	FAKE_HANDLES = 65536,
 	FAKE_LOG = 256,
 	FAKE_SLOTS = 8, /* of a lock, unless asked for more */
+	FAKE_DONE = 64, /* creates that are remembered */
 };
 
 struct fake;
@@ -59,6 +60,22 @@ struct fake_seen {
 		struct wire_holders_params holders;
 	} params;
 	char text[256]; /* the name, or the client's name, or the cursor */
+	bool resumes;   /* hello: with the token that was given */
+	bool again;     /* one of the requests that were sent before, as hello told */
+};
+
+/* How it ends, see fake_end(). */
+enum fake_ending {
+	FAKE_CRASH = 1, /* and begins again at once, with a listener of its own */
+	FAKE_DIE,       /* and takes the listener with it */
+	FAKE_SLEEP,     /* the listener stays, and takes connections until somebody accepts them */
+};
+
+/* A create that was answered, or would have been. */
+struct fake_done {
+	uint32_t msgid;
+	const struct fake_region *region;
+	struct wire_region_attached attached;
 };
 
 /* Runs in the fake's thread. Return: true if it dealt with the message. */
@@ -96,13 +113,23 @@ struct fake {
 	struct wire_decoder decoder;
 	uint8_t input[WIRE_PACKET_MAX + 1];
 	uint64_t max_requests;
+	uint64_t features; /* without WIRE_FEATURE_RESUME, unless a test sets it */
 	size_t fds_before;
 	void *context; /* for handlers */
 	fake_handler *handlers[WIRE_METHOD_COUNT];
 
 	pthread_mutex_t mutex; /* guards what follows */
 	pthread_cond_t cond;
-	bool paused; /* reads nothing */
+	bool paused;             /* reads nothing */
+	bool deaf;               /* accepts nobody */
+	enum fake_ending ending; /* 0: not now */
+	unsigned n_endings;
+	unsigned n_accepted;
+	const char *refusal; /* what a hello with a token is answered, the next n_refusals times */
+	unsigned n_refusals;
+	uint64_t again; /* requests to come that were sent before */
+	struct fake_done done[FAKE_DONE];
+	unsigned n_done;
 	int peers[FAKE_PEERS];
 	int last_peer;
 	unsigned n_ended;                     /* peers that hung up */
@@ -148,6 +175,31 @@ void fake_wait_ended(struct fake *fake, unsigned n);
 
 /* fake_last() - the last message of that method */
 struct fake_seen fake_last(struct fake *fake, enum wire_method_id method);
+
+/*
+ * fake_end() - end as a broker does that is killed: its memory and what it remembers stay. Also for
+ * handlers; fake_wait_endings() - until it has ended @n times in all.
+ */
+void fake_end(struct fake *fake, enum fake_ending ending);
+void fake_wait_endings(struct fake *fake, unsigned n);
+
+/* fake_live() - again, after it died or slept */
+void fake_live(struct fake *fake);
+
+/* fake_refuse() - answer hello with a token so, @n times */
+void fake_refuse(struct fake *fake, const char *code, unsigned n);
+
+/* fake_condemn() - say goodbye and shut our end; only its hang-up is seen any more */
+void fake_condemn(struct fake *fake, int peer, const char *code);
+
+/* fake_accepted() - connections so far */
+unsigned fake_accepted(struct fake *fake);
+
+/* fake_log() - the messages from @first on, at most @most. Return: how many. */
+unsigned fake_log(struct fake *fake, unsigned first, struct fake_seen *ret_seen, unsigned most);
+
+/* fake_perform_create() - make the region of a create and remember the answer, but do not say it */
+void fake_perform_create(struct fake *fake, const struct fake_seen *seen);
 
 /* fake_pause() - read nothing from now on, or again */
 void fake_pause(struct fake *fake, bool paused);
