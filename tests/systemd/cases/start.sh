@@ -90,6 +90,29 @@ test_a_mistake_in_the_configuration_is_not_tried_again() {
 	ctl ping
 }
 
+# With a client in the queue the socket starts it again at once, but not for ever.
+test_a_mistake_with_clients_that_wait() {
+	local dropin=/etc/systemd/system/shmbrokerd.socket.d
+	mkdir $dropin
+	printf '[Socket]\nTriggerLimitIntervalSec=60s\nTriggerLimitBurst=10\n' >$dropin/test.conf
+	systemctl daemon-reload
+	systemctl stop $unit
+	systemctl restart shmbrokerd.socket
+	echo mistake >/etc/shmbroker.conf
+	! as ann shmbctl -a system ping || fail "it started with a mistake in its configuration"
+	until_true socket_is failed
+	equal "result" "$(prop shmbrokerd.socket Result)" trigger-limit-hit
+	rm -r $dropin /etc/shmbroker.conf
+	systemctl daemon-reload
+	systemctl reset-failed
+	systemctl start shmbrokerd.socket
+	as ann shmbctl -a system ping
+}
+
+socket_is() {
+	[ "$(prop shmbrokerd.socket ActiveState)" = "$1" ]
+}
+
 test_the_watchdog_is_answered() {
 	local last
 	override Service WatchdogSec=3s

@@ -114,15 +114,16 @@ test_a_client_dies_while_the_broker_is_away() {
 	kill -KILL $pid
 	back $pid
 	workers_are_well $everybody
-	# Its region and semaphore were for as long as somebody is attached.
-	until_true gone work/own/eve
-	until_true gone work/sem/eve
+	# Its region and semaphore were there for as long as somebody was attached.
+	until_true nothing_is_called work/own/eve
+	until_true nothing_is_called work/sem/eve
 	ctl rm work/eve
 	rm $workers/eve.in $workers/eve.out
 }
 
-gone() {
-	! ctl holders "$1"
+# Names are of regions, locks and semaphores alike: who can make it has found nothing.
+nothing_is_called() {
+	ctl create -x "$1" 4K && ctl rm "$1"
 }
 
 # Nothing that was counted under a lock is missing, nothing was counted twice; nobody was told of an error.
