@@ -103,8 +103,12 @@ static uint64_t read_process(int pidfd)
 static bool is_alive(int pidfd)
 {
 	struct pollfd poll_fd = { .fd = pidfd, .events = POLLIN };
+	int n;
 
-	return poll(&poll_fd, 1, 0) == 0;
+	do /* Even without waiting: for a signal that comes just then. */
+		n = poll(&poll_fd, 1, 0);
+	while (n < 0 && errno == EINTR);
+	return n == 0;
 }
 
 /* What tells it from a later process of the same number. If it lives when its number has been
