@@ -247,6 +247,7 @@ static int take_over(struct broker *broker, const char *path)
 		return EXIT_CODE_FAILURE;
 	}
 	result = recover(broker, broker->directory, &activation);
+	free(activation.stored); /* of who could not begin; the service manager has them still */
 	if (result == EXIT_CODE_NEWER)
 		wait_a_while();
 	return result == 0 ? serve(broker, path, &activation) : result;
