@@ -167,9 +167,12 @@ CASE(requests_that_nobody_waits_for_any_more, PRIVATE)
 
 CASE(a_broker_that_ends_answers_all_that_was_asked, PRIVATE)
 {
-	struct shmb_client *client = connect_to(broker);
+	struct shmb_client_options options = SHMB_CLIENT_OPTIONS_INIT;
+	struct shmb_client *client = NULL;
 	struct answer lost = { 0 };
 
+	options.away_ms = 0;
+	CHECK_OK(shmb_client_connect(broker->socket, &options, &client));
 	SYS(kill(broker->pid, SIGSTOP));
 	CHECK_OK(shmb_region_open_async(client, "r", SHMB_READ, NULL, on_region, &lost));
 	SYS(kill(broker->pid, SIGKILL));
