@@ -58,7 +58,11 @@ static uint32_t take_number(struct store *store)
 
 static void take_out(uint32_t number)
 {
-	sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%x", (unsigned)number);
+	int result;
+
+	do /* It waits while the store is behind, and a signal may come then. */
+		result = sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%x", (unsigned)number);
+	while (result == -EINTR);
 }
 
 static int put_in(uint32_t number, const int *fds, unsigned n)
@@ -67,7 +71,9 @@ static int put_in(uint32_t number, const int *fds, unsigned n)
 	int result;
 
 	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%x", (unsigned)number);
-	result = sd_pid_notify_with_fds(0, 0, text, fds, n);
+	do
+		result = sd_pid_notify_with_fds(0, 0, text, fds, n);
+	while (result == -EINTR);
 	return result > 0 ? 0 : result < 0 ? result : -ENOTCONN;
 }
 
