@@ -100,6 +100,7 @@ enum keep_tally {
 struct keep_page {
 	struct keeper_record keepers[KEEPERS];
 	_Atomic uint64_t races[RACES]; /* name of who has made it; 0: nobody */
+	_Atomic uint64_t last_id;      /* the highest that was ever given to what is kept */
 	_Atomic uint64_t tallies[KEPT_TALLIES];
 	_Atomic uint32_t clear; /* keepers remove what they inherit, and end */
 };

@@ -245,8 +245,20 @@ static void make_semaphore(struct keeper *keeper, unsigned lot, const char *name
 	     shmb_semaphore_create(keeper->client, name, &options, &keeper->semaphores[lot]));
 }
 
+/* Numbers are not given twice: what is made now has a higher one than all that was made before. */
+static void check_id(struct keeper *keeper, uint64_t before, uint64_t id)
+{
+	uint64_t last = atomic_load(&keeper->page->last_id);
+
+	RULE(&keeper->player, id > before, "the id %llu is not new, there was %llu",
+	     (unsigned long long)id, (unsigned long long)before);
+	while (last < id && !atomic_compare_exchange_weak(&keeper->page->last_id, &last, id))
+		;
+}
+
 static void make(struct keeper *keeper, unsigned lot)
 {
+	uint64_t last_id = atomic_load(&keeper->page->last_id);
 	struct player *player = &keeper->player;
 	struct facts intended = {
 		.exists = 1,
@@ -271,6 +283,7 @@ static void make(struct keeper *keeper, unsigned lot)
 		make_semaphore(keeper, lot, name, &intended);
 	if (intended.id == 0 && estate_facts(keeper, lot, &found))
 		intended.id = found.id;
+	check_id(keeper, last_id, intended.id);
 	lot_revise(lot_of(keeper, lot), &intended);
 	done(keeper, lot);
 	estate_check(keeper, lot);
