@@ -91,6 +91,15 @@ static void run_attach(struct broker *broker, struct part *part)
 	CHECK_CODE(shmb_region_stat(part->client, "r", &info), SHMB_ENOENT);
 }
 
+/* Requests that cannot be done twice. */
+static void run_once_each(struct broker *broker, struct part *part)
+{
+	struct shmb_region *region = make(part, "r", PAGE, 0, SHMB_PERSISTENT);
+
+	shmb_region_free(region);
+	CHECK_OK(shmb_region_remove(part->client, "r"));
+}
+
 static void run_lifetimes(struct broker *broker, struct part *part)
 {
 	struct shmb_region *attached = make(part, "a", PAGE, 0, SHMB_ATTACHED);
@@ -562,6 +571,22 @@ static void play_all(struct broker *broker, struct play *play, unsigned then)
 	CHECK(play->step > play->scenario->least);
 }
 
+/* At each step, and each of its successor's that comes before the client is content. */
+static void play_pairs(struct broker *broker, struct play *play)
+{
+	unsigned stride = harness_slow() > 1 ? 3 : 1, deaths = 1, n = 0;
+
+	for (play->step = 1; play->step < STEPS_MAX && deaths > 0; play->step += stride) {
+		deaths = 2;
+		for (play->then = 1; play->then < STEPS_MAX && deaths == 2;
+		     play->then += stride, n++)
+			deaths = play_once(broker, play);
+	}
+	print_message("%-24s %u steps, died at %u pairs\n", play->scenario->name, play->step, n);
+	CHECK_INT(deaths, 0);
+	CHECK(play->step > play->scenario->least);
+}
+
 static struct crash_page *map_page(struct broker *broker)
 {
 	int fd = SYS(open(broker_path(broker, "crash"), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -689,6 +714,17 @@ CASE(stored_memory_recovers_at_every_step, STEPS, .fd_store = 64)
 }
 
 /* The daemon dies, and the one that recovers from it dies too. */
+CASE(pairs_of_steps, STEPS)
+{
+	static const struct scenario scenario = { "once each", NULL, run_once_each, 15 };
+	struct play play;
+
+	begin(broker, &play, SHMB_BACKING_SHM);
+	play.scenario = &scenario;
+	play_pairs(broker, &play);
+	end(broker, &play);
+}
+
 CASE(twice_in_a_row, STEPS)
 {
 	PLAY(on_regions, SHMB_BACKING_SHM, 37);
