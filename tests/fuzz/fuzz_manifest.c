@@ -442,7 +442,8 @@ static void check_nothing_left(void)
 
 /* What it has, as a client could tell. */
 struct figures {
-	uint64_t counts[OBJECT_KINDS], attachments, away, charged[CHARGE_COUNT];
+	uint64_t counts[OBJECT_KINDS], attachments, away;
+	uint64_t charged[CHARGE_SLOTS + 1]; /* what follows is of connections and of work */
 };
 
 static struct figures look(void)
@@ -452,6 +453,7 @@ static struct figures look(void)
 
 	memcpy(figures.counts, broker.regions.counts, sizeof(figures.counts));
 	memcpy(figures.charged, broker.accounts.total, sizeof(figures.charged));
+	figures.charged[CHARGE_CONNECTIONS] = 0;
 	return figures;
 }
 
@@ -535,11 +537,13 @@ static void prepare_process(void)
 	stop();
 }
 
-/* Work that is done elsewhere, after which more is given up. */
+/* Clients whose hang-up was not seen, work that is done elsewhere, after which more is given up. */
 static bool is_busy(void)
 {
 	const struct region *region;
 
+	if (broker.peers)
+		return true;
 	DL_FOREACH2(broker.regions.all, region, next)
 		if (region->resizing)
 			return true;
