@@ -18,6 +18,9 @@
 #define STRING_(number) #number
 #define STRING(number)  STRING_(number)
 
+/* Between tries to connect to a broker that dies before it has answered. */
+enum { PAUSE_LEAST_NS = 1000000, PAUSE_MOST_NS = 100000000 };
+
 const char *shmb_version(void)
 {
 	return STRING(SHMB_VERSION_MAJOR) "." STRING(SHMB_VERSION_MINOR) "." STRING(
@@ -242,9 +245,13 @@ int shmb_client_connect(const char *address, const struct shmb_client_options *o
 	if (result < 0)
 		return result;
 	deadline = clock_now() + (int64_t)own.timeout_ms * 1000000;
-	do
+	result = connect_once(&own, path, deadline, &client);
+	for (int64_t pause = PAUSE_LEAST_NS;
+	     result == SHMB_EDISCONNECTED && own.away_ms != 0 && clock_now() + pause < deadline;
+	     pause = pause < PAUSE_MOST_NS ? pause * 2 : pause) {
+		clock_sleep(pause);
 		result = connect_once(&own, path, deadline, &client);
-	while (result == SHMB_EDISCONNECTED && own.away_ms != 0 && clock_now() < deadline);
+	}
 	if (result < 0)
 		return result;
 	*ret_client = client;

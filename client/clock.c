@@ -16,6 +16,13 @@ int64_t clock_now(void)
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+void clock_sleep(int64_t duration)
+{
+	struct timespec rest = { .tv_nsec = (long)duration };
+
+	nanosleep(&rest, NULL);
+}
+
 int clock_poll_ms(int64_t deadline)
 {
 	int64_t left = deadline - clock_now();

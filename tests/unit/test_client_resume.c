@@ -750,8 +750,8 @@ static void threads_share_a_connection_that_breaks(void **state)
 		n_done = 0;
 		for (unsigned i = 0; i < N; i++)
 			n_done += __atomic_load_n(&parties[i].n_done, __ATOMIC_RELAXED);
-		if (n_done < N * 100 - 20)
-			fake_wait(fake, WIRE_PING, n_answered + 5);
+		if (n_done < N * 100 - 40)
+			fake_wait(fake, WIRE_PING, n_answered + 20);
 		crash(fake);
 	}
 	for (unsigned i = 0; i < N; i++) {
