@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,8 +139,12 @@ int identity_find(struct identity *identity)
 	if (identity->pid == 0)
 		return 1;
 	now.pidfd = pidfd_open(identity->pid, 0);
+	if (now.pidfd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
+		return -errno;
+	if (now.pidfd < 0 && errno != ESRCH) /* no pidfds here: some process of that number lives */
+		return kill(identity->pid, 0) == 0 || errno == EPERM;
 	if (now.pidfd < 0)
-		return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
+		return 0;
 	now.start = now.process = 0;
 	read_process_marks(&now);
 	if (!identity_is_same(&now, identity)) {

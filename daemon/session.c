@@ -12,9 +12,11 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 static void on_death(uv_poll_t *watch, int status, int events)
 {
@@ -138,6 +140,18 @@ bool session_is_away(const struct session *session)
 	return !session->peer || session->peer->condemned;
 }
 
+/* Of a session that was recovered when there were no descriptors left for it. */
+static void take_pidfd(struct session *session, const struct session *fresh)
+{
+	if (session->identity.pidfd >= 0 || fresh->identity.pidfd < 0)
+		return;
+	session->identity.pidfd = fcntl(fresh->identity.pidfd, F_DUPFD_CLOEXEC, 0);
+	if (session->identity.pidfd < 0 || watch_death(session) == 0)
+		return;
+	close(session->identity.pidfd);
+	session->identity.pidfd = -1;
+}
+
 void session_return(struct session *session, struct peer *peer)
 {
 	struct session *fresh = peer->session;
@@ -151,6 +165,7 @@ void session_return(struct session *session, struct peer *peer)
 	session->identity.groups = fresh->identity.groups;
 	session->identity.n_groups = fresh->identity.n_groups;
 	fresh->identity.groups = NULL;
+	take_pidfd(session, fresh);
 	session_end(fresh);
 	session->peer = peer;
 	peer->session = session;
