@@ -3,6 +3,7 @@
  * Sessions whose process does not come back at once: it was stopped, or died, before there was a
  * daemon to see it; and what is kept for those who only take their time.
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -225,4 +226,66 @@ CASE(who_is_away_over_several_daemons_is_alive_until_it_dies, SYSTEM, .fd_store 
 	CHECK_INT(broker_stat(broker, "away"), 0);
 	shmb_client_free(client);
 	raw_free(world.raw);
+}
+
+/* ---- What cannot be told ---- */
+
+/* The client has a name for the process in no kernel: it lives until it hangs up. */
+CASE(who_lives_is_not_dead_for_want_of_pidfds, SYSTEM, .bare = true, .faults = true,
+     .fd_store = 256)
+{
+	uint64_t handle;
+	struct raw *raw;
+
+	broker_fault(broker, FAULT_PEERPIDFD, ENOPROTOOPT, 0, FAULT_FOREVER);
+	broker_fault(broker, FAULT_PIDFD_OPEN, ENOSYS, 0, FAULT_FOREVER);
+	broker_start(broker);
+	raw = raw_greet(broker);
+	handle = raw_make(raw, "r", SHMB_ATTACHED);
+	raw = raw_survive(broker, raw, 0);
+	CHECK(broker_fault_hits(broker, FAULT_PIDFD_OPEN) > 0);
+	CHECK_OK(raw_stat_handle(raw, handle));
+	raw_free(raw);
+	UNTIL(broker, broker_stat(broker, "regions") == 0);
+}
+
+CASE(who_lives_is_not_dead_for_want_of_descriptors, SYSTEM, .faults = true, .fd_store = 256)
+{
+	struct raw *raw = raw_greet(broker);
+	uint64_t handle = raw_make(raw, "r", SHMB_ATTACHED);
+
+	broker_crash(broker);
+	broker_fault(broker, FAULT_PIDFD_OPEN, EMFILE, 0, FAULT_FOREVER);
+	broker_restart(broker);
+	CHECK(broker_fault_hits(broker, FAULT_PIDFD_OPEN) > 0);
+	broker_fault(broker, FAULT_PIDFD_OPEN, 0, 0, 0);
+	CHECK_INT(broker_stat(broker, "away"), 1);
+	raw = raw_return(broker, raw, 0);
+	CHECK_OK(raw_stat_handle(raw, handle));
+	raw_free(raw);
+	UNTIL(broker, broker_stat(broker, "regions") == 0);
+}
+
+static void fail_to_return(struct broker *broker, void *argument)
+{
+	struct raw *raw = raw_connect(broker);
+
+	CHECK_CODE(raw_resume(raw, argument, 0), SHMB_ESESSION);
+	raw_free(raw);
+}
+
+/* In another namespace of processes they have no numbers: only the user and the token tell. */
+CASE(who_cannot_be_seen_comes_back, SYSTEM, .pid_namespace = true, .fd_store = 256)
+{
+	struct raw *raw = raw_greet(broker);
+	uint64_t handle = raw_make(raw, "r", SHMB_ATTACHED);
+
+	broker_crash(broker);
+	broker_restart(broker);
+	CHECK_INT(broker_stat(broker, "away"), 1);
+	actor_run(broker, &ALICE, fail_to_return, raw->token);
+	raw = raw_return(broker, raw, 0);
+	CHECK_OK(raw_stat_handle(raw, handle));
+	raw_free(raw);
+	UNTIL(broker, broker_stat(broker, "regions") == 0);
 }
