@@ -30,11 +30,27 @@ class Refused(Exception):
 
 class Client:
 	def __init__(self, path):
+		self.path = path
+		self.connect()
+		self.msgid, self.events = 0, []
+		self.about = self.hello()
+		assert not self.about["resumed"]
+
+	def connect(self):
 		self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 		self.socket.settimeout(30)
-		self.socket.connect(path)
-		self.msgid, self.events = 0, []
-		self.about = self.call("hello", version_min=1, version_max=1, client="python")[0]
+		self.socket.connect(self.path)
+
+	def hello(self, **more):
+		return self.call("hello", version_min=1, version_max=1, client="python", **more)[0]
+
+	def resume(self, again=0):
+		"""Goes on with the session over a new connection; the old one is closed when that is granted."""
+		old = self.socket
+		self.connect()
+		about = self.hello(session=self.about["session"], again=again)
+		assert about["resumed"] and about["session"] == self.about["session"]
+		old.close()
 
 	def send(self, message):
 		self.socket.send(msgpack.packb(message))
@@ -585,6 +601,55 @@ def use_beside_the_library(path):
 	assert taker.wait(30) == 0
 
 
+def go_on(path, replace):
+	"""A session outlives the broker: what it had, and what was on its way."""
+	client, other = Client(path), Client(path)
+	assert client.about["features"] & 4
+	region = client.attach("region.create", name="py/kept", size=100)
+	region.data[:4] = b"kept"
+	lock, fds = client.call("lock.create", name="py/kept-lock")
+	os.close(fds[0])
+	try:  # it lives, and so does its connection
+		other.connect()
+		other.hello(session=client.about["session"])
+		assert False, "two connections with one session"
+	except Refused as refused:
+		assert str(refused) == "busy"
+	other = Client(path)
+	# Done, but the answer is never read; and not even sent.
+	lost = client.msgid + 1
+	client.send([0, lost, "region.create", {"name": "py/lost", "size": 1}])
+	until(lambda: other.call("region.list", prefix="py/lost")[0]["regions"])
+	replace()
+	client.resume(again=2)
+	client.msgid = lost - 1
+	about, fds = client.call("region.create", name="py/lost", size=1)
+	assert about["created"] and len(fds) == 2
+	for fd in fds:
+		os.close(fd)
+	client.call("lock.create", name="py/unsent")
+	assert client.call("lock.stat", name="py/kept-lock")[0]["slots_used"] == 1
+	assert client.call("region.stat", handle=region.handle)[0]["attachments"] == 1
+	region.watch(REMOVED, 100)
+	other.resume()
+	again = other.attach("region.open", name="py/kept", access=READ)
+	assert again.data[:4] == b"kept"
+	other.call("region.remove", name="py/kept")
+	assert client.event()[1]["types"] == REMOVED
+	assert client.call("region.stat", handle=about["handle"])[0]["attachments"] == 1
+	for handle in (about["handle"], region.handle, lock["handle"]):
+		client.call("region.close", handle=handle)
+	# What is of no session.
+	stranger = Client(path)
+	stranger.connect()
+	try:
+		stranger.hello(session=bytes(16))
+		assert False, "a session for nothing"
+	except Refused as refused:
+		assert str(refused) == "no-session"
+	assert not stranger.hello()["resumed"]
+
+
 def main():
 	with tempfile.TemporaryDirectory(prefix="shmb-test.") as directory:
 		path = directory + "/socket"
@@ -593,8 +658,17 @@ def main():
 		listener.listen(64)
 		# Socket activation: descriptor 3 is the listener, and LISTEN_PID the daemon's own process.
 		command = f'LISTEN_FDS=1 LISTEN_PID=$$ exec "$SHMBROKERD" --private --runtime-directory="{directory}" 3<&{listener.fileno()}'
-		daemon = subprocess.Popen(["/bin/bash", "-c", command], pass_fds=[listener.fileno()], env=os.environ)
-		listener.close()
+
+		def start():
+			return subprocess.Popen(["/bin/bash", "-c", command], pass_fds=[listener.fileno()], env=os.environ)
+
+		def replace():
+			nonlocal daemon
+			daemon.kill()
+			daemon.wait(30)
+			daemon = start()
+
+		daemon = start()
 		try:
 			use(path)
 			ask_for_locks(path)
@@ -604,6 +678,7 @@ def main():
 				use_beside_the_library(path)
 			else:
 				print("no atomic operations from Python here: locks and semaphores were only asked for")
+			go_on(path, replace)
 		finally:
 			daemon.terminate()
 			status = daemon.wait(30)

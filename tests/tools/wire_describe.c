@@ -294,7 +294,8 @@ static void print_example(void)
 						   .broker = wire_string("shmbroker"),
 						   .session = { token, 16 },
 						   .features = WIRE_FEATURE_PUBLISH |
-							       WIRE_FEATURE_LOCKS,
+							       WIRE_FEATURE_LOCKS |
+							       WIRE_FEATURE_RESUME,
 						   .page_size = 4096,
 						   .max_region = UINT64_C(1) << 40,
 						   .max_requests = 64 };
