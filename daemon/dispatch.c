@@ -101,7 +101,7 @@ static int serve(struct request *request, const struct wire_incoming *message,
 
 static bool is_hello(const struct wire_incoming *message)
 {
-	return message->kind == WIRE_REQUEST && message->method && message->method_id == WIRE_HELLO;
+	return message->method && message->method_id == WIRE_HELLO;
 }
 
 void dispatch_packet(struct peer *peer, const void *data, const struct packet *packet)
@@ -116,7 +116,8 @@ void dispatch_packet(struct peer *peer, const void *data, const struct packet *p
 			  "a packet is not a request");
 		return;
 	}
-	if (peer->said_hello == is_hello(&message)) {
+	if (peer->said_hello == is_hello(&message) ||
+	    (!peer->said_hello && message.kind != WIRE_REQUEST)) {
 		peer_drop(peer, SHMB_EPROTO, "hello must come first, and once");
 		return;
 	}

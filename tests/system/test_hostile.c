@@ -70,6 +70,18 @@ CASE(hello_as_a_notification, PRIVATE)
 	check_dropped(broker, raw, SHMB_EPROTO);
 }
 
+/* Nobody answers it, but it would begin the session a second time. */
+CASE(hello_again_as_a_notification, PRIVATE)
+{
+	struct wire_hello_params params = { .version_min = 1, .version_max = 1 };
+	struct raw *raw = said_hello(broker);
+	struct wire_buffer buffer;
+
+	CHECK_OK(wire_encode_notification(&buffer, WIRE_HELLO, &params));
+	send_bytes(raw, buffer.data, buffer.length);
+	check_dropped(broker, raw, SHMB_EPROTO);
+}
+
 CASE(versions_are_negotiated, PRIVATE)
 {
 	static const struct {
