@@ -5,9 +5,9 @@
  *
  * An input is a script: steps that send packets (raw, or well-formed requests with parameters from
  * the input), send descriptors, let the daemon turn, read, write anything into the memory that came
- * with an answer, truncate it, hang up. A byte that is no step makes
- * the rest one raw packet, so that the corpus of packets is a corpus of scripts. At the end the
- * broker must come apart to nothing: no memory, no descriptor, nothing charged.
+ * with an answer, truncate it, hang up, go on with a session over another connection. A byte that
+ * is no step makes the rest one raw packet, so that the corpus of packets is a corpus of scripts.
+ * At the end the broker must come apart to nothing: no memory, no descriptor, nothing charged.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -24,6 +24,7 @@
 #include "broker.h"
 #include "log.h"
 #include "peer.h"
+#include "session.h"
 #include "wire/packet.h"
 #include "wire/wire.h"
 
@@ -50,6 +51,7 @@ enum step {
 	STEP_HALF_CLOSE, /* shut down one direction */
 	STEP_SCRIBBLE,   /* which memory, where (2), length, bytes */
 	STEP_TRUNCATE,   /* which memory, how many pages */
+	STEP_RESUME,     /* whose session, how many again, how far message ids go back */
 	STEP_COUNT
 };
 
@@ -278,6 +280,35 @@ static void truncate_memory(struct input *input)
 		turn();
 }
 
+/*
+ * A new connection for a session, before the old one is closed: it may be granted if the broker has
+ * dropped that. What follows may have been asked before.
+ */
+static void resume(struct input *input)
+{
+	uint8_t whose = (uint8_t)take(input, 1), token[SESSION_TOKEN_BYTES] = { 0 };
+	struct wire_hello_params params = { .has = WIRE_HAS(hello_params, session) |
+						   WIRE_HAS(hello_params, again),
+					    .version_min = 1,
+					    .version_max = WIRE_VERSION };
+	struct session *session = broker.sessions;
+	struct wire_buffer buffer;
+	int old = clients[current];
+
+	while (session && whose-- % 8 > 0)
+		session = session->hh.next;
+	if (session)
+		memcpy(token, session->token, sizeof(token));
+	params.session = (struct wire_bytes){ (const char *)token, sizeof(token) };
+	params.again = take(input, 1);
+	connect_client(current);
+	REQUIRE(wire_encode_request(&buffer, ++msgid, WIRE_HELLO, &params, 0) == 0);
+	send_packet(buffer.data, buffer.length, NULL, 0);
+	turn();
+	close(old);
+	msgid -= (uint32_t)take(input, 1);
+}
+
 static void take_step(struct input *input)
 {
 	uint8_t step = *input->at;
@@ -320,6 +351,9 @@ static void take_step(struct input *input)
 		break;
 	case STEP_TRUNCATE:
 		truncate_memory(input);
+		break;
+	case STEP_RESUME:
+		resume(input);
 		break;
 	case STEP_COUNT:
 		break;
