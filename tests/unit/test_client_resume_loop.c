@@ -457,7 +457,7 @@ static void a_loop_and_threads_look_for_it_together(void **state)
 {
 	struct all *all = *state;
 	pthread_t threads[3];
-	unsigned n_turns = 0, n_watches;
+	unsigned n_pings = 0, n_watches;
 
 	connect_for(all, 60000, -1);
 	watch(all);
@@ -469,8 +469,10 @@ static void a_loop_and_threads_look_for_it_together(void **state)
 
 		poll(&ready, 1, 1);
 		assert_true(shmb_client_process(all->client) >= 0);
-		if (++n_turns % 8 == 0)
-			end(all, FAKE_CRASH);
+		if (fake_count(all->fake, WIRE_PING) < n_pings + 20)
+			continue;
+		end(all, FAKE_CRASH);
+		n_pings = fake_count(all->fake, WIRE_PING);
 	}
 	for (unsigned i = 0; i < 3; i++) {
 		void *failed;
