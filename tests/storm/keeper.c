@@ -290,10 +290,36 @@ static void work(struct keeper *keeper, uint64_t seed)
 	visits_free(visits);
 }
 
+#ifdef __SANITIZE_ADDRESS__
+int __lsan_do_recoverable_leak_check(void);
+#else
+static int __lsan_do_recoverable_leak_check(void)
+{
+	return 0;
+}
+#endif
+
+static void live(struct keeper *keeper, uint64_t seed)
+{
+	keeper->client = connect_client(keeper);
+	keeper->other = connect_client(keeper);
+	estate_take(keeper);
+	if (atomic_load(&keeper->page->clear))
+		estate_clear(keeper);
+	else
+		work(keeper, seed);
+	for (unsigned lot = 0; lot < LOTS; lot++)
+		lots_close(keeper, lot);
+	shmb_region_free(keeper->alive);
+	shmb_client_free(keeper->other);
+	shmb_client_free(keeper->client);
+}
+
 void keeper_run(struct storm_control *control, struct keep_page *page, const char *address,
 		unsigned place, uint64_t seed)
 {
 	static struct keeper keeper = { .processing = PTHREAD_MUTEX_INITIALIZER };
+	unsigned fds = fd_count(getpid());
 
 	keeper.page = page;
 	keeper.place = place;
@@ -303,16 +329,9 @@ void keeper_run(struct storm_control *control, struct keep_page *page, const cha
 	keeper.player.address = address;
 	keeper.player.random = seed | 1;
 	keeper.player.name = storm_name(atomic_load(&keeper.record->life), place, 0);
-	keeper.client = connect_client(&keeper);
-	keeper.other = connect_client(&keeper);
-	estate_take(&keeper);
-	if (atomic_load(&page->clear))
-		estate_clear(&keeper);
-	else
-		work(&keeper, seed);
-	for (unsigned lot = 0; lot < LOTS; lot++)
-		lots_close(&keeper, lot);
-	shmb_region_free(keeper.alive);
-	shmb_client_free(keeper.other);
-	shmb_client_free(keeper.client);
+	live(&keeper, seed);
+	/* However often it came back, a client has left nothing. */
+	RULE(&keeper.player, fd_count(getpid()) == fds, "%u descriptors, at the beginning %u",
+	     fd_count(getpid()), fds);
+	RULE(&keeper.player, __lsan_do_recoverable_leak_check() == 0, "leaked memory");
 }
