@@ -17,12 +17,12 @@ equal() {
 	[ "$2" = "$3" ] || fail "$1: $2, not $3"
 }
 
-# until_true COMMAND...: for what tells nobody when it comes. A look costs more than the pause.
+# until_true COMMAND...: for what tells nobody when it comes.
 until_true() {
 	local end=$((SECONDS + bound))
 	until "$@" >/dev/null 2>&1; do
 		((SECONDS < end)) || fail "not within $bound s: $*"
-		read -r -t 0.03 _ <>/dev/zero || true
+		sleep 0.03
 	done
 }
 
@@ -36,6 +36,14 @@ as() {
 
 prop() {
 	systemctl show -P "$2" "$1"
+}
+
+# Never 0: a signal to that is one to ourselves.
+main_pid() {
+	local pid
+	pid=$(prop $unit MainPID)
+	[ "$pid" -gt 0 ] || fail "no broker is running" >&2
+	echo "$pid"
 }
 
 ctl() {

@@ -57,7 +57,7 @@ status_says() {
 
 test_reload_puts_a_change_in_force() {
 	local pid now
-	pid=$(prop $unit MainPID)
+	pid=$(main_pid)
 	now=$(date '+%F %T')
 	printf '[limits]\nregions-per-user = 1\n' >/etc/shmbroker.conf
 	systemctl reload $unit

@@ -19,7 +19,7 @@ test_workers_begin() {
 # ends_by SIGNAL: and another one is back.
 ends_by() {
 	local pid
-	pid=$(prop $unit MainPID)
+	pid=$(main_pid)
 	kill -$1 $pid
 	back $pid
 }
@@ -63,7 +63,7 @@ test_hung() {
 
 test_stopped_for_a_moment_is_not_hung() {
 	local pid
-	pid=$(prop $unit MainPID)
+	pid=$(main_pid)
 	kill -STOP $pid
 	kill -CONT $pid
 	workers_are_well $everybody
@@ -73,7 +73,7 @@ test_stopped_for_a_moment_is_not_hung() {
 test_restarted() {
 	local pid
 	for _ in 1 2 3; do
-		pid=$(prop $unit MainPID)
+		pid=$(main_pid)
 		systemctl restart $unit
 		[ "$(prop $unit MainPID)" != $pid ] || fail "it was not restarted"
 		workers_are_well $everybody
@@ -108,7 +108,7 @@ test_reloaded_meanwhile() {
 test_a_client_dies_while_the_broker_is_away() {
 	local pid
 	worker_start eve ann memfd system work/eve
-	pid=$(prop $unit MainPID)
+	pid=$(main_pid)
 	kill -STOP $pid
 	systemctl kill -s KILL worker-eve
 	kill -KILL $pid
@@ -208,7 +208,7 @@ test_a_newer_manifest_is_left_alone() {
 	local pid since manifest=/run/shmbroker/manifest
 	ctl create -b memfd newer/a 4K
 	echo kept | ctl write newer/a
-	pid=$(prop $unit MainPID)
+	pid=$(main_pid)
 	since=$(date '+%F %T')
 	kill -STOP $pid
 	printf '\377' | dd of=$manifest bs=1 seek=8 conv=notrunc status=none

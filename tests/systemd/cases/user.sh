@@ -59,6 +59,7 @@ test_she_goes_on() {
 	workers_are_well shm memfd
 	for signal in KILL TERM STOP; do
 		pid=$(prop_of_ann MainPID)
+		[ "$pid" -gt 0 ] || fail "no broker is running"
 		kill -$signal $pid
 		back_for_ann $pid
 		workers_are_well shm memfd
