@@ -515,7 +515,7 @@ CASE(a_rewrite_that_fails_forgets_nothing, PRIVATE, .faults = true, .timeout_s =
 	for (i = 0; i < 10000; i++)
 		CHECK_OK(raw_close(raw, raw_make(raw, "r", SHMB_ATTACHED)));
 	UNTIL(broker, broker_fault_hits(broker, FAULT_SHM_RENAME) == 3);
-	UNTIL(broker, broker_stat(broker, "manifest_bytes") < 1 << 20);
+	UNTIL(broker, broker_stat(broker, "manifest_bytes") < 3 << 19);
 	raw = raw_survive(broker, raw, 0);
 	CHECK_INT(count_things(broker), THINGS);
 	raw_free(raw);
