@@ -545,7 +545,7 @@ static bool is_busy(void)
 	if (broker.peers)
 		return true;
 	DL_FOREACH2(broker.regions.all, region, next)
-		if (region->resizing)
+		if (region->resizing || region->resizes)
 			return true;
 	return broker.repairs.due != NULL;
 }
