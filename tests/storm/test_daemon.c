@@ -7,8 +7,14 @@
  * daemon is left alone, half of the rounds end with the death of all clients, and heirs settle what
  * is left: the ledgers have to be right, everything free, and nothing left over.
  *
+ * No call may fail, not even by its time-out, which is a minute, but for what clients do to each
+ * other: a visitor finds nothing under a name whose owner has changed it meanwhile, or is told that
+ * an owner died, or that a writer is at it (a snapshot); of a name that all try to make all but one
+ * hear that it exists; and a broker of several users asks who resizes again and again to wait.
+ *
  * STORM_SEED, STORM_KILLS (of the daemon) and STORM_SECONDS are as for the other storm. With
  * STORM_SPARE=1 the daemon is not killed, and STORM_KILLS are rounds: who errs then is the storm.
+ * STORM_ABRUPT=1: see keeper.c.
  */
 
 #include <signal.h>
