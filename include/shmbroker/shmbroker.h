@@ -203,6 +203,8 @@ struct shmb_client_options {
  *   SHMB_ECONNREFUSED nobody listens on the socket
  *   SHMB_EACCES       the socket's mode, or the broker, refuses this user
  *   SHMB_EVERSION     no common protocol version
+ *   SHMB_EDISCONNECTED  it died before it had answered, and so did those that followed it until the
+ *                     timeout
  *   SHMB_EDQUOT       this user has too many connections
  *   SHMB_EMFILE, SHMB_ENFILE  out of descriptors, here or in the broker
  */
@@ -214,8 +216,9 @@ int shmb_client_connect(const char *address, const struct shmb_client_options *o
  * @client: may be NULL
  *
  * The connection closes when the client and all its regions have been freed; callbacks no longer
- * run, and requests in flight are cancelled silently. In a forked child this only frees the child's
- * copy: the parent's session is untouched.
+ * run, and requests in flight are cancelled silently. A broker that went away and has come back
+ * unnoticed is told, without waiting for it. In a forked child this only frees the child's copy:
+ * the parent's session is untouched.
  *
  * Return: NULL.
  */
@@ -249,6 +252,8 @@ int shmb_client_get_events(struct shmb_client *client);
  *
  * Never blocks. Callbacks run without a lock held and may call any function, shmb_region_free() on
  * their region included; no other function runs callbacks. One thread at a time.
+ *
+ * While the broker is away it looks for it when it is time to; that is no error.
  *
  * Return: the number of callbacks run, SHMB_EBUSY (another thread is in it, or a callback called
  * it), or SHMB_EDISCONNECTED (after the callbacks of cancelled requests have run).
@@ -656,7 +661,7 @@ enum shmb_event_type {
 	SHMB_EVENT_PUBLISHED = 1,
 	SHMB_EVENT_RESIZED = 2,
 	SHMB_EVENT_REMOVED = 4,
-	SHMB_EVENT_DISCONNECTED = 8, /* the broker is gone; always told, ends the watch */
+	SHMB_EVENT_DISCONNECTED = 8, /* no way back to the broker; always told, ends the watch */
 };
 
 struct shmb_event {
