@@ -21,6 +21,12 @@
 #define SO_PEERPIDFD 77 /* Linux 6.5; the same on every architecture that uses asm-generic */
 #endif
 
+/* Of something that others may give back: nothing has been learnt. */
+static bool is_want(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
 static int read_groups(int socket, struct identity *identity)
 {
 	socklen_t size = 0;
@@ -59,23 +65,23 @@ static int read_pidfd(int socket, struct identity *identity)
 		if (identity->pidfd >= 0)
 			return 0;
 	}
-	if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+	if (is_want(errno))
 		return -errno;
 	return 0; /* it has died already, or there are no pidfds: the hang-up will tell */
 }
 
 /* Field 22 of /proc/PID/stat; the name before may have spaces and parentheses in it. */
-static uint64_t read_start(pid_t pid)
+static int read_start(struct identity *identity)
 {
 	char path[32], text[1024];
 	const char *at;
 	ssize_t length;
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)identity->pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return 0;
+		return is_want(errno) ? -errno : 0;
 	length = read(fd, text, sizeof(text) - 1);
 	close(fd);
 	if (length <= 0)
@@ -84,7 +90,8 @@ static uint64_t read_start(pid_t pid)
 	at = strrchr(text, ')');
 	for (int field = 2; at && field < 22; field++)
 		at = strchr(at + 1, ' ');
-	return at ? strtoull(at, NULL, 10) : 0;
+	identity->start = at ? strtoull(at, NULL, 10) : 0;
+	return 0;
 }
 
 #ifndef PID_FS_MAGIC
@@ -114,42 +121,49 @@ static bool is_alive(int pidfd)
 
 /* What tells it from a later process of the same number. If it lives when its number has been
  * looked up, the number was its own all the while. */
-static void read_process_marks(struct identity *identity)
+static int read_process_marks(struct identity *identity)
 {
+	int result = 0;
+
+	identity->start = identity->process = 0;
 	if (identity->pidfd < 0)
-		return;
+		return 0;
 	identity->process = read_process(identity->pidfd);
 	if (identity->pid > 0)
-		identity->start = read_start(identity->pid);
+		result = read_start(identity);
 	if (!is_alive(identity->pidfd))
 		identity->start = 0;
+	return result;
 }
 
 bool identity_is_same(const struct identity *a, const struct identity *b)
 {
-	return a->uid == b->uid && a->pid == b->pid && a->start == b->start &&
-	       a->process == b->process;
+	if (a->uid != b->uid || a->pid != b->pid)
+		return false;
+	if (a->process && b->process)
+		return a->process == b->process;
+	return a->start == b->start;
 }
 
 int identity_find(struct identity *identity)
 {
 	struct identity now = *identity;
+	int result;
 
 	identity->pidfd = -1;
 	if (identity->pid == 0)
 		return 1;
 	now.pidfd = pidfd_open(identity->pid, 0);
-	if (now.pidfd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
+	if (now.pidfd < 0 && is_want(errno))
 		return -errno;
 	if (now.pidfd < 0 && errno != ESRCH) /* no pidfds here: some process of that number lives */
 		return kill(identity->pid, 0) == 0 || errno == EPERM;
 	if (now.pidfd < 0)
 		return 0;
-	now.start = now.process = 0;
-	read_process_marks(&now);
-	if (!identity_is_same(&now, identity)) {
+	result = read_process_marks(&now);
+	if (result < 0 || !identity_is_same(&now, identity)) {
 		close(now.pidfd);
-		return 0;
+		return result;
 	}
 	identity->pidfd = now.pidfd;
 	return 1;
@@ -171,7 +185,7 @@ int identity_read(int socket, struct identity *ret_identity)
 	if (result == 0)
 		result = read_pidfd(socket, &identity);
 	if (result == 0)
-		read_process_marks(&identity);
+		result = read_process_marks(&identity);
 	if (result < 0) {
 		identity_deinit(&identity);
 		return result;
