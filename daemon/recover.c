@@ -103,6 +103,16 @@ union any_record {
 		}                                                \
 	} while (0)
 
+/* Enters a new one under its @field. */
+#define ENTER(recovery, head, field, found)                               \
+	do {                                                              \
+		HASH_ADD(hh, head, field, sizeof((found)->field), found); \
+		if (!TABLE_HAS(found)) {                                  \
+			free(found);                                      \
+			(recovery)->no_memory = true;                     \
+		}                                                         \
+	} while (0)
+
 /* Numbers are not given again, whatever has become of what had them. */
 static void note_used(uint64_t *highest, uint64_t number)
 {
@@ -130,8 +140,9 @@ static void keep_arena(struct recovery *recovery, const struct record_arena *rec
 		return;
 	note_used(&recovery->broker->regions.next_id, record->id);
 	found->record = *record;
-	if (!found->hh.tbl)
-		HASH_ADD(hh, recovery->arenas, record.id, sizeof(record->id), found);
+	if (!TABLE_HAS(found))
+		ENTER(recovery, recovery->arenas, record.id, found);
+	// NOLINTNEXTLINE(clang-analyzer-unix.Malloc) it is in the table
 }
 
 static void keep_object(struct recovery *recovery, const struct record_object *record,
@@ -147,8 +158,9 @@ static void keep_object(struct recovery *recovery, const struct record_object *r
 	note_used(&recovery->broker->regions.next_id, record->id);
 	found->record = *record;
 	found->name = (struct text){ from->text, from->text_length };
-	if (!found->hh.tbl)
-		HASH_ADD(hh, recovery->objects, record.id, sizeof(record->id), found);
+	if (!TABLE_HAS(found))
+		ENTER(recovery, recovery->objects, record.id, found);
+	// NOLINTNEXTLINE(clang-analyzer-unix.Malloc) it is in the table
 }
 
 static void keep_session(struct recovery *recovery, const struct record_session *record,
@@ -164,8 +176,9 @@ static void keep_session(struct recovery *recovery, const struct record_session 
 	note_used(&recovery->broker->next_session, record->number);
 	found->record = *record;
 	found->command = (struct text){ from->text, from->text_length };
-	if (!found->hh.tbl)
-		HASH_ADD(hh, recovery->sessions, record.number, sizeof(record->number), found);
+	if (!TABLE_HAS(found))
+		ENTER(recovery, recovery->sessions, record.number, found);
+	// NOLINTNEXTLINE(clang-analyzer-unix.Malloc) it is in the table
 }
 
 static void keep_attachment(struct recovery *recovery, const struct record_attachment *record)
@@ -178,13 +191,14 @@ static void keep_attachment(struct recovery *recovery, const struct record_attac
 	if (session && record->handle > session->record.last_handle)
 		session->record.last_handle = record->handle;
 
+	// NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult) it has no padding
 	FIND_OR_MAKE(recovery, recovery->attachments, key, found);
 	if (!found)
 		return;
 	found->key = key;
 	found->record = *record;
-	if (!found->hh.tbl)
-		HASH_ADD(hh, recovery->attachments, key, sizeof(key), found);
+	if (!TABLE_HAS(found))
+		ENTER(recovery, recovery->attachments, key, found);
 }
 
 static void change_object(struct recovery *recovery, const struct record *record)
@@ -691,10 +705,12 @@ static void report(const struct recovery *recovery, int n_leftover, size_t n_unc
 
 static void recovery_deinit(struct recovery *recovery)
 {
+	// NOLINTBEGIN(clang-analyzer-unix.Malloc) what was freed is not in its table
 	FREE_ALL(recovery->arenas, arena_found);
 	FREE_ALL(recovery->objects, object_found);
 	FREE_ALL(recovery->sessions, session_found);
 	FREE_ALL(recovery->attachments, attachment_found);
+	// NOLINTEND(clang-analyzer-unix.Malloc)
 	manifest_view_close(&recovery->view);
 }
 
