@@ -33,6 +33,7 @@ struct resize {
 	uint64_t size;
 	uint32_t msgid;
 	int wants_reply;
+	unsigned returns;              /* of the session, when it was last asked for */
 	bool recorded;                 /* as done */
 	uint64_t punch_from, punch_to; /* bytes */
 	int fd;
@@ -113,7 +114,7 @@ static void answer(struct resize *resize)
 		return;
 	peer = session->peer;
 	peer_job_done(session);
-	if (!peer || !resize->wants_reply)
+	if (!peer || !resize->wants_reply || resize->returns != session->returns)
 		return;
 	if (resize->result == 0) {
 		peer_answer(peer, resize->msgid, WIRE_REGION_RESIZE, &(struct wire_empty){ 0 });
@@ -237,6 +238,7 @@ int resize_start(struct broker *broker, struct region *region, struct session *s
 	resize->size = size;
 	resize->msgid = msgid;
 	resize->wants_reply = wants_reply;
+	resize->returns = session->returns;
 	LL_APPEND(region->resizes, resize);
 	manifest_owe(&broker->manifest, OWED_RESIZE);
 	peer_job_begin(session);
@@ -245,13 +247,16 @@ int resize_start(struct broker *broker, struct region *region, struct session *s
 	return 0;
 }
 
-bool resize_is_pending(const struct region *region, const struct session *session, uint32_t msgid)
+bool resize_repeat(struct region *region, const struct session *session, uint32_t msgid)
 {
-	const struct resize *resize;
+	struct resize *resize;
 
-	LL_FOREACH(region->resizes, resize)
-		if (resize->session == session && resize->msgid == msgid && resize->wants_reply)
-			return true;
+	LL_FOREACH(region->resizes, resize) {
+		if (resize->session != session || resize->msgid != msgid || !resize->wants_reply)
+			continue;
+		resize->returns = session->returns;
+		return true;
+	}
 	return false;
 }
 

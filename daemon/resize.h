@@ -24,8 +24,9 @@ struct session;
 int resize_start(struct broker *broker, struct region *region, struct session *session,
 		 uint64_t size, uint32_t msgid, int wants_reply, struct failure *failure);
 
-/* resize_is_pending() - is that session's request being worked on? */
-bool resize_is_pending(const struct region *region, const struct session *session, uint32_t msgid);
+/* resize_repeat() - is that session's request being worked on? If so, its answer goes to the
+ * connection that the session has now; else nobody would expect it there. */
+bool resize_repeat(struct region *region, const struct session *session, uint32_t msgid);
 
 /* resize_recover() - finish what the daemon before had begun. Return: 0, or a negative errno. */
 int resize_recover(struct broker *broker, struct region *region);

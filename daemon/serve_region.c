@@ -266,7 +266,7 @@ int serve_region_resize(struct request *request)
 	if (result != 0)
 		return result;
 	if (request->repeated &&
-	    resize_is_pending(attachment->region, request->session, request->msgid))
+	    resize_repeat(attachment->region, request->session, request->msgid))
 		return 0; /* it will be answered */
 	return resize_start(request->broker, attachment->region, request->session, params->size,
 			    request->msgid, request->wants_reply, &request->failure);

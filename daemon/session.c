@@ -169,6 +169,7 @@ void session_return(struct session *session, struct peer *peer)
 	session_end(fresh);
 	session->peer = peer;
 	peer->session = session;
+	session->returns++;
 	session->broker->counters.resumed++;
 }
 

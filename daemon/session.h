@@ -47,7 +47,8 @@ struct session {
 	char *list_position;  /* owned: where a listing goes on that has seen nothing it may show */
 	struct done *done;    /* owned: a ring of SESSION_DONE_MAX; NULL: none yet */
 	unsigned n_done, next_done;
-	unsigned jobs; /* requests whose answer is being worked on */
+	unsigned jobs;    /* requests whose answer is being worked on */
+	unsigned returns; /* connections that it has lost */
 	unsigned references;
 	bool known; /* to the broker and its manifest */
 	bool ended;
