@@ -21,6 +21,7 @@ enum {
 	FILE_MAX = 1 << 20,
 	AT_VERSION = 8,
 	AT_FIRST = 12,
+	AT_BOOT = 24,
 	AT_COMMITTED = 40,
 	HEADER = 72,
 	RECORD_HEADER = 16,
@@ -284,6 +285,8 @@ CASE(a_garbled_header_is_no_crash, PRIVATE, .keeps_fds = true, .timeout_s = 120)
 		} else {
 			broker_restart(broker);
 			CHECK(count_things(broker) <= THINGS);
+			if (i >= AT_BOOT && i < AT_BOOT + 16) /* of another boot */
+				CHECK_INT(count_things(broker), 0);
 			broker_crash(broker);
 			served++;
 		}

@@ -382,6 +382,36 @@ CASE(what_is_closed_leaves_the_store, SYSTEM, .fd_store = 64,
 	shmb_client_free(client);
 }
 
+/* The daemon's own bound is lower than the store's: all that it took comes back to it. */
+CASE(as_many_descriptors_come_back_as_it_could_hold, SYSTEM, .fd_store = 256, .nofile = 96,
+     .arguments = { "--stored-fds-per-user=256", "--held-fds-per-user=256" })
+{
+	struct shmb_client *client = connect_to(broker), *another;
+	struct shmb_region *regions[100];
+	unsigned n = 0;
+	char name[16];
+	int r;
+
+	do {
+		CHECK(n < 100);
+		snprintf(name, sizeof(name), "r%u", n);
+		r = shmb_region_create(client, name, 4096, NULL, &regions[n]);
+		n += r >= 0;
+	} while (r >= 0);
+	CHECK_CODE(r, SHMB_EMFILE);
+	CHECK(n > 10);
+	replace(broker);
+	CHECK_OK(shmb_client_ping(client));
+	CHECK_INT(broker_stat(broker, "regions"), n);
+	CHECK_INT(broker_stat(broker, "attachments"), n);
+	another = connect_to(broker);
+	shmb_client_free(another);
+	while (n > 0)
+		shmb_region_free(regions[--n]);
+	shmb_client_free(client);
+	UNTIL(broker, broker_stat(broker, "regions") == 0);
+}
+
 /* ---- Ending ---- */
 
 CASE(a_daemon_that_keeps_leaves_all_to_the_next, SYSTEM, .fd_store = 256, .on_stop = "keep",

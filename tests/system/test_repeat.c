@@ -3,6 +3,7 @@
  * Requests whose answer was lost with the daemon, or with the connection, and that are sent again
  * to the next: each is done once, and answered as it was.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -247,6 +248,122 @@ CASE(who_was_dropped_repeats_what_was_not_answered, PRIVATE)
 	CHECK_INT(second.id, first.id);
 	CHECK(second.created);
 	CHECK_INT(broker_stat(broker, "attachments"), 1);
+	raw_free(raw);
+}
+
+/* ---- Resizes, which take their time ---- */
+
+enum { LARGE = 64 << 20, SMALL = 4096 };
+
+/* A region of much memory, all of it touched; its data's descriptor. */
+static uint64_t make_large(struct raw *raw, const char *name, int *ret_fd)
+{
+	struct wire_region_attached attached;
+	int fds[2];
+
+	CHECK_OK(raw_create(raw, name, LARGE, 0700, SHMB_ATTACHED, &attached, fds));
+	SYS(posix_fallocate(fds[0], 0, LARGE) == 0 ? 0 : -1);
+	close(fds[1]);
+	*ret_fd = fds[0];
+	return attached.handle;
+}
+
+static bool is_small(int fd)
+{
+	struct stat st;
+
+	SYS(fstat(fd, &st));
+	return st.st_blocks * 512 <= 65536;
+}
+
+/* The memory goes in its own time, which a repeated answer does not wait for. */
+static void check_shrunk(struct broker *broker, struct raw *raw, uint64_t handle, int fd)
+{
+	const struct wire_region_ref ref = { .has = WIRE_HAS(region_ref, handle),
+					     .handle = handle };
+	struct wire_region_info info;
+
+	CHECK_OK(raw_call(raw, WIRE_REGION_STAT, &ref, &info));
+	CHECK_INT(info.size, SMALL);
+	UNTIL(broker, is_small(fd));
+}
+
+CASE(a_resize_that_was_cut_short_is_finished, PRIVATE, .timeout_s = 60)
+{
+	struct wire_region_resize_params params = { .size = SMALL };
+	struct raw *raw = raw_greet(broker);
+	unsigned i;
+	uint32_t msgid;
+	int fd;
+
+	for (i = 0; i < 12; i++) {
+		int64_t start = broker_cpu_us(broker), until = harness_now_ms() + 1000;
+
+		params.handle = make_large(raw, "r", &fd);
+		CHECK_OK(raw_request(raw, WIRE_REGION_RESIZE, &params));
+		msgid = raw->msgid;
+		while (broker_cpu_us(broker) < start + 300 * i && harness_now_ms() < until)
+			;
+		raw = raw_survive(broker, raw, 1);
+		CHECK_OK(raw_repeat(raw, msgid, WIRE_REGION_RESIZE, &params, NULL));
+		check_shrunk(broker, raw, params.handle, fd);
+		close(fd);
+		CHECK_OK(raw_close(raw, params.handle));
+	}
+	raw_free(raw);
+}
+
+/* Nobody repeats it: it is finished even so, or was never begun. */
+CASE(a_resize_that_was_cut_short_leaves_one_of_both_sizes, PRIVATE, .timeout_s = 60)
+{
+	struct wire_region_resize_params params = { .size = SMALL };
+	struct raw *raw = raw_greet(broker);
+	struct wire_region_info info;
+	unsigned i;
+	int fd;
+
+	for (i = 0; i < 12; i++) {
+		int64_t start = broker_cpu_us(broker), until = harness_now_ms() + 1000;
+
+		params.handle = make_large(raw, "r", &fd);
+		CHECK_OK(raw_request(raw, WIRE_REGION_RESIZE, &params));
+		while (broker_cpu_us(broker) < start + 300 * i && harness_now_ms() < until)
+			;
+		raw = raw_survive(broker, raw, 0);
+		info = stat_name(raw, "r");
+		if (info.size == SMALL)
+			UNTIL(broker, is_small(fd));
+		else
+			CHECK_INT(info.size, LARGE);
+		close(fd);
+		CHECK_OK(raw_close(raw, params.handle));
+	}
+	raw_free(raw);
+}
+
+/* The daemon lives and is at it when the request is repeated: it is answered once. */
+CASE(a_resize_that_is_under_way_is_answered_once, PRIVATE, .timeout_s = 60)
+{
+	struct wire_region_resize_params params = { .size = SMALL };
+	struct raw *raw = raw_greet(broker);
+	unsigned i;
+	uint32_t msgid;
+	int fd;
+
+	for (i = 0; i < 8; i++) {
+		params.handle = make_large(raw, "r", &fd);
+		CHECK_OK(raw_request(raw, WIRE_REGION_RESIZE, &params));
+		msgid = raw->msgid;
+		CHECK_OK(raw_send(raw, "nonsense", 8, NULL, 0));
+		raw_goodbye(raw);
+		raw = raw_return(broker, raw, 1);
+		CHECK_OK(raw_repeat(raw, msgid, WIRE_REGION_RESIZE, &params, NULL));
+		check_shrunk(broker, raw, params.handle, fd);
+		CHECK_OK(raw_call(raw, WIRE_PING, NULL, NULL)); /* and not a second answer first */
+		CHECK(!raw_ready(raw, 0));
+		close(fd);
+		CHECK_OK(raw_close(raw, params.handle));
+	}
 	raw_free(raw);
 }
 

@@ -94,6 +94,32 @@ CASE(sessions_go_on_as_often_as_need_be, PRIVATE)
 	UNTIL(broker, broker_stat(broker, "regions") == 0);
 }
 
+CASE(all_come_back_at_once, PRIVATE, .timeout_s = 60)
+{
+	enum { MANY = 300 };
+	struct raw *raws[MANY];
+	uint64_t handles[MANY];
+	char name[16];
+	unsigned i;
+
+	for (i = 0; i < MANY; i++) {
+		raws[i] = raw_greet(broker);
+		snprintf(name, sizeof(name), "r%u", i);
+		handles[i] = raw_make(raws[i], name, SHMB_ATTACHED);
+	}
+	broker_crash(broker);
+	broker_restart(broker);
+	CHECK_INT(broker_stat(broker, "away"), MANY);
+	for (i = 0; i < MANY; i++) {
+		raws[i] = raw_return(broker, raws[i], 0);
+		CHECK_OK(raw_stat_handle(raws[i], handles[i]));
+	}
+	CHECK_INT(broker_stat(broker, "away"), 0);
+	for (i = 0; i < MANY; i++)
+		raw_free(raws[i]);
+	UNTIL(broker, broker_stat(broker, "regions") == 0);
+}
+
 CASE(a_session_whose_connection_lives_is_busy, PRIVATE)
 {
 	struct raw *raw = raw_greet(broker), *other = raw_connect(broker);
