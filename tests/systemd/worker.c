@@ -40,6 +40,7 @@ struct worker {
 	struct shmb_region *own, *shared;
 	struct shmb_semaphore *semaphore;
 	struct shmb_permit permit;
+	uint64_t *words; /* of the own region; kept, because a signal handler looks at them */
 	uint64_t seed, id, counted;
 	char own_name[64], scratch_name[64], semaphore_name[64];
 	int failed; /* the first error of a round, 0: none */
@@ -64,11 +65,10 @@ static void make_own(struct worker *worker)
 {
 	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
 	struct shmb_region_info info = { .struct_size = sizeof(info) };
-	uint64_t *words;
 	int result;
 
 	options.backing = worker->backing;
-	result = shmb_region_create(worker->client, worker->own_name, WORDS * sizeof(*words),
+	result = shmb_region_create(worker->client, worker->own_name, WORDS * sizeof(uint64_t),
 				    &options, &worker->own);
 	if (result == 0)
 		result = shmb_region_lock(worker->own, SHMB_EXCLUSIVE, PATIENCE_MS);
@@ -77,9 +77,9 @@ static void make_own(struct worker *worker)
 	if (result < 0)
 		die(worker->own_name, result);
 	worker->id = info.id;
-	words = shmb_region_data(worker->own);
+	worker->words = shmb_region_data(worker->own);
 	for (uint64_t i = 0; i < WORDS; i++)
-		words[i] = word_of(worker, i);
+		worker->words[i] = word_of(worker, i);
 }
 
 static void make_permit(struct worker *worker)
@@ -193,10 +193,8 @@ static void work(struct worker *worker)
 
 static const char *contents(struct worker *worker)
 {
-	const uint64_t *words = shmb_region_data(worker->own);
-
 	for (uint64_t i = 0; i < WORDS; i++)
-		if (words[i] != word_of(worker, i))
+		if (worker->words[i] != word_of(worker, i))
 			return "changed";
 	return "ok";
 }
@@ -204,9 +202,9 @@ static const char *contents(struct worker *worker)
 /* The name leads to the memory that is mapped here: what is written here is read there. */
 static const char *region(struct worker *worker)
 {
-	uint64_t *words = shmb_region_data(worker->own);
+	uint64_t *words = worker->words;
 	struct shmb_region_info info = { .struct_size = sizeof(info) };
-	struct shmb_region *again;
+	struct shmb_region *again = NULL;
 	uint64_t value = 0;
 	int result = shmb_region_stat(worker->client, worker->own_name, &info);
 
@@ -253,16 +251,18 @@ static const char *permit(struct worker *worker)
 static void answer(struct worker *worker, const char *text)
 {
 	if (write(worker->out, text, strlen(text)) < 0)
-		die("answer", SHMB_EINVAL);
+		_exit(1);
 }
 
 static struct worker *the_worker;
 
 static void on_look(int number)
 {
+	int saved = errno;
 	bool well = strcmp(contents(the_worker), "ok") == 0;
 
 	answer(the_worker, well ? "contents=ok\n" : "contents=changed\n");
+	errno = saved;
 }
 
 static void check(struct worker *worker)
