@@ -161,7 +161,7 @@ int identity_find(struct identity *identity)
 	if (now.pidfd < 0)
 		return 0;
 	result = read_process_marks(&now);
-	if (result < 0 || !identity_is_same(&now, identity)) {
+	if (result < 0 || !identity_is_same(&now, identity) || !is_alive(now.pidfd)) {
 		close(now.pidfd);
 		return result;
 	}
