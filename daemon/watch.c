@@ -136,7 +136,7 @@ void region_notify(struct broker *broker, struct region *region)
 	uint64_t sequence;
 	unsigned armed = 0;
 
-	if (!region->armed)
+	if (!region->armed || broker->leaving) /* what ends then goes on with the next daemon */
 		return;
 	DL_FOREACH2(region->armed, attachment, next)
 		armed |= attachment->watch_types;
