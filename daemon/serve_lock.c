@@ -8,6 +8,7 @@
 #include "lock.h"
 #include "log.h"
 #include "peer.h"
+#include "remember.h"
 #include "serve.h"
 #include "session.h"
 
@@ -67,6 +68,7 @@ int serve_region_lock(struct request *request)
 	result = send_segment(request, &answer, fd);
 	if (result != 0 && !again) {
 		lock_detach(request->broker, attachment);
+		remember_attachment(request->broker, attachment); /* its slot may be another's */
 		slots_undo_some(request->broker);
 	}
 	return result;
