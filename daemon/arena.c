@@ -265,12 +265,14 @@ static struct arena *find_arena(struct broker *broker, const struct session *ses
 
 /* ---- Semaphores ---- */
 
-/* Its place may have been another's before. */
+/* Its place may have been another's before, whose end is remembered first. */
 static int prepare(struct broker *broker, const struct semaphore *semaphore, uint32_t initial)
 {
 	struct guard guard;
-	int result = open_guard(broker, semaphore->arena, &guard);
+	int result;
 
+	manifest_commit(&broker->manifest);
+	result = open_guard(broker, semaphore->arena, &guard);
 	if (result < 0)
 		return result;
 	memset(unit_at(&guard, semaphore->unit), 0, (size_t)semaphore->n_units * LAYOUT_ARENA_UNIT);

@@ -165,6 +165,10 @@ static void count_reader(struct broker *broker, struct region *region, int chang
 	uint32_t before = region->n_readers;
 
 	region->n_readers += (uint32_t)change;
+	/* Before anybody can see it: a next daemon that still knew of the last reader would not set
+	 * the flag again for another one. */
+	if (region->n_readers == 0)
+		manifest_commit(&broker->manifest);
 	if ((before == 0) != (region->n_readers == 0))
 		region_write_word(broker, region, offsetof(struct layout_publish, readers),
 				  region->n_readers != 0, sizeof(uint32_t));
