@@ -49,13 +49,13 @@ static void destroy(struct shmb_client *client)
 {
 	/* In a forked child another thread of the parent may have been in the middle of changing
 	 * these; then their few bytes are left alone. */
+	if (!client_forked(client))
+		parting(client);
 	if (!client_forked(client) || pthread_mutex_trylock(&client->mutex) == 0) {
 		calls_clear(client);
 		output_clear(client);
 		wire_decoder_deinit(&client->decoder);
 	}
-	if (!client_forked(client))
-		resume_farewell(client);
 	close_descriptors(client);
 	if (!client_forked(client)) {
 		error_slot_deinit(&client->error);

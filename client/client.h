@@ -124,7 +124,7 @@ enum connection {
 
 /* What it takes to go on with the session over another connection; see resume.c. */
 struct resume {
-	bool possible; /* the broker can, and the program wants to */
+	bool known; /* to the broker, which can go on with it */
 	char token[RESUME_TOKEN_BYTES];
 	char path[RESUME_PATH_BYTES];
 	char name[RESUME_NAME_BYTES]; /* as shown by the broker; not NUL-terminated */
@@ -442,8 +442,18 @@ void resume_wait(struct shmb_client *client, int64_t deadline);
 /* resume_deadline() - when an event loop has to advance; 0: it need not */
 int64_t resume_deadline(const struct shmb_client *client);
 
-/* resume_farewell() - the last reference goes: tell a broker that came back meanwhile. No mutex. */
-void resume_farewell(struct shmb_client *client);
+enum { RESUME_MSGID = 0 }; /* of the hello; no call has it */
+
+/* resume_say_hello() - over a new connection. Return: 0, or a negative errno. */
+int resume_say_hello(struct shmb_client *client, int socket);
+
+/* ---- parting.c ---- */
+
+/*
+ * parting() - the last reference goes: see that the broker knows, for at most a tenth of a second;
+ * no mutex, no other thread
+ */
+void parting(struct shmb_client *client);
 
 /* ---- loop.c; the mutex is held ---- */
 

@@ -156,6 +156,9 @@ void receive_disconnect(struct shmb_client *client, int code, const char *what)
 	if (code == SHMB_EDISCONNECTED && !is_final(&client->goodbye) &&
 	    resume_begin(client, *what == '\0' && client->goodbye.code == 0))
 		return;
+	/* It knows that it has ended, or there is no talking to it. */
+	if (code != SHMB_EDISCONNECTED || is_final(&client->goodbye))
+		client->resume.known = false;
 	error_what(&error, what, strlen(what));
 	if (client->goodbye.code != 0) {
 		error = client->goodbye;

@@ -30,7 +30,6 @@ enum {
 	BACKOFF_LEAST_NS = 1000000,
 	BACKOFF_MOST_NS = 1000000000,
 	STEADY_NS = 1000000000, /* a connection that lived so long did not break because of us */
-	HELLO_MSGID = 0,        /* no call has it */
 };
 
 /* ---- What it takes ---- */
@@ -86,7 +85,7 @@ int resume_check(struct shmb_client *client, const struct wire_hello_result *hel
 	client->max_requests =
 		hello->max_requests < REQUESTS_MAX ? (uint32_t)hello->max_requests : REQUESTS_MAX;
 	memcpy(resume->token, hello->session.data, sizeof(resume->token));
-	resume->possible = resume->away_ms != 0 && hello->features & WIRE_FEATURE_RESUME;
+	resume->known = hello->features & WIRE_FEATURE_RESUME;
 	resume->began = clock_now();
 	resume->random = (uint32_t)resume->began ^ (uint32_t)getpid();
 	return 0;
@@ -117,7 +116,7 @@ bool resume_begin(struct shmb_client *client, bool hung_up)
 	struct resume *resume = &client->resume;
 	int64_t now = clock_now();
 
-	if (!client->greeted || !resume->possible)
+	if (!client->greeted || !resume->known || resume->away_ms == 0)
 		return false;
 	if (client->connection != CONNECTION_UP)
 		return true;
@@ -159,10 +158,10 @@ static void end(struct shmb_client *client, const char *why)
 
 /* ---- Connecting ---- */
 
-static int say_hello(struct shmb_client *client, int socket)
+int resume_say_hello(struct shmb_client *client, int socket)
 {
 	struct wire_hello_params params = resume_hello(client, true);
-	int result = wire_encode_request(&client->scratch, HELLO_MSGID, WIRE_HELLO, &params, 0);
+	int result = wire_encode_request(&client->scratch, RESUME_MSGID, WIRE_HELLO, &params, 0);
 
 	if (result < 0)
 		return result;
@@ -179,7 +178,7 @@ static int connect_fresh(struct shmb_client *client, int socket)
 		return result;
 	if (loop_watch(client, socket) < 0)
 		return SHMB_ENOMEM;
-	result = say_hello(client, socket);
+	result = resume_say_hello(client, socket);
 	if (result < 0)
 		loop_unwatch(client, socket);
 	return result;
@@ -216,7 +215,7 @@ static void refused(struct shmb_client *client, int code)
 	case SHMB_EACCES:
 	case SHMB_EINVAL:
 	case SHMB_EUNKNOWN:
-		client->resume.possible = false;
+		client->resume.known = false;
 		end(client,
 		    forgotten ? "the broker has forgotten this session" : shmb_strerror(code));
 		break;
@@ -290,7 +289,7 @@ static int read_hello(struct shmb_client *client, const struct packet *packet, b
 	*ret_refused = goodbye || (message.kind == WIRE_RESPONSE && message.failed);
 	if (goodbye)
 		return error_code(&message, message.method->params);
-	if (message.kind != WIRE_RESPONSE || message.msgid != HELLO_MSGID)
+	if (message.kind != WIRE_RESPONSE || message.msgid != RESUME_MSGID)
 		return SHMB_EPROTO;
 	if (message.failed)
 		return error_code(&message, &wire_message_types[WIRE_MESSAGE_error]);
@@ -372,25 +371,4 @@ int64_t resume_deadline(const struct shmb_client *client)
 		return resume->give_up;
 	return resume->give_up != 0 && resume->give_up < resume->next ? resume->give_up
 								      : resume->next;
-}
-
-/*
- * The end of its connection tells a broker that a session has ended. One that was restarted since
- * has seen none, and would keep what we held until our process ends.
- */
-void resume_farewell(struct shmb_client *client)
-{
-	struct pollfd look = { .fd = client->socket, .events = POLLRDHUP };
-	int socket;
-
-	if (!client->greeted || !client->resume.possible || client->resume.socket >= 0)
-		return;
-	if (client->connection == CONNECTION_UP && (client->gone || poll(&look, 1, 0) <= 0))
-		return;
-	socket = packet_socket();
-	if (socket < 0)
-		return;
-	if (packet_connect_now(socket, client->resume.path) == 0)
-		say_hello(client, socket);
-	close(socket);
 }

@@ -353,6 +353,16 @@ static void close_peer(struct peer *peer)
 	log_end(LOG_OUT_OF_FDS);
 }
 
+/* Who lets go of its session wants to know that it is done: if we died before that was remembered,
+ * it would have to tell the next daemon. */
+static void confirm_end(struct peer *peer)
+{
+	if (peer->condemned || peer->broker->stopping)
+		return;
+	manifest_commit(&peer->broker->manifest);
+	say_goodbye(peer->broker, peer->socket, SHMB_ECLOSED, "the session has ended");
+}
+
 void peer_free(struct peer *peer)
 {
 	if (!peer)
@@ -360,6 +370,7 @@ void peer_free(struct peer *peer)
 	if (peer->session) {
 		session_end(peer->session);
 		peer->session = NULL;
+		confirm_end(peer);
 	}
 	settle_fds(peer);
 	if (peer->fds_in_flight > 0 && !peer->broker->stopping)

@@ -215,8 +215,9 @@ int shmb_client_connect(const char *address, const struct shmb_client_options *o
  * shmb_client_free() - let go of a client
  * @client: may be NULL
  *
- * The connection closes when the client and all its regions have been freed; callbacks no longer
- * run, and requests in flight are cancelled silently. A broker that went away and has come back
+ * The connection closes when the client and all its regions have been freed, which waits for the
+ * broker to have seen it, for at most 100 ms; callbacks no longer run, and requests in flight are
+ * cancelled silently. A broker that went away and has come back
  * unnoticed is told, without waiting for it. In a forked child this only frees the child's copy:
  * the parent's session is untouched.
  *

@@ -193,9 +193,8 @@ static struct shmb_client *connect_client(struct keeper *keeper)
 
 /*
  * The other session makes this and holds that, and lets go: all of it has to go, and come back, and
- * the session ends. STORM_ABRUPT=1: it ends without having heard that the broker knows; if that
- * dies just then the next one takes the session for one that will come back, as long as the process
- * lives.
+ * the session ends. STORM_ABRUPT=1: without a ping before, so that its end and the daemon's meet.
+ * That fails if a daemon stands still for longer than a client waits to be let go, and then dies.
  */
 static void leave_session(struct keeper *keeper)
 {

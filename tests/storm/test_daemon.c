@@ -261,11 +261,6 @@ static void play_round(struct tempest *tempest, uint64_t kills)
 	/* Everybody has to come to an end while the daemon is killed, too. */
 	if (tempest->storm.rounds % 4 == 1)
 		storm_calm_down(&tempest->storm);
-	if (storm_setting("STORM_ABRUPT", 0)) {
-		/* Whoever lives comes back, and nobody else is waited for. */
-		warden_order(&tempest->warden, WARDEN_REST);
-		UNTIL(tempest->storm.broker, storm_figure(&tempest->storm, "away") == 0);
-	}
 	end_clients(tempest);
 	warden_order(&tempest->warden, WARDEN_REST);
 	settle(tempest);

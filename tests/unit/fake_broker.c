@@ -740,6 +740,27 @@ static void drop(struct fake *fake, int *peer)
 	pthread_mutex_unlock(&fake->mutex);
 }
 
+/* As a broker that has seen a session's end, or one that dies just then. */
+static void confirm_end(struct fake *fake, int peer)
+{
+	bool silent;
+
+	pthread_mutex_lock(&fake->mutex);
+	silent = fake->n_silent_ends > 0;
+	if (silent)
+		fake->n_silent_ends--;
+	pthread_mutex_unlock(&fake->mutex);
+	if (!silent)
+		fake_goodbye(peer, "closed", NULL, 0);
+}
+
+void fake_end_silently(struct fake *fake, unsigned n)
+{
+	pthread_mutex_lock(&fake->mutex);
+	fake->n_silent_ends = n;
+	pthread_mutex_unlock(&fake->mutex);
+}
+
 static void serve(struct fake *fake, int *peer)
 {
 	struct packet packet;
@@ -747,8 +768,11 @@ static void serve(struct fake *fake, int *peer)
 
 	if (result == 1)
 		take_packet(fake, *peer, &packet);
-	else if (result != -EAGAIN)
+	else if (result != -EAGAIN) {
+		if (result == 0)
+			confirm_end(fake, *peer);
 		drop(fake, peer);
+	}
 }
 
 static void accept_peer(struct fake *fake)

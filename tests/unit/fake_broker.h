@@ -132,7 +132,8 @@ struct fake {
 	unsigned n_done;
 	int peers[FAKE_PEERS];
 	int last_peer;
-	unsigned n_ended;                     /* peers that hung up */
+	unsigned n_ended; /* peers that hung up */
+	unsigned n_silent_ends;
 	unsigned received[WIRE_METHOD_COUNT]; /* before the answer */
 	unsigned count[WIRE_METHOD_COUNT];    /* after it */
 	struct fake_seen log[FAKE_LOG];
@@ -203,6 +204,9 @@ void fake_perform_create(struct fake *fake, const struct fake_seen *seen);
 
 /* fake_pause() - read nothing from now on, or again */
 void fake_pause(struct fake *fake, bool paused);
+
+/* fake_end_silently() - the next @n connections that clients end are not confirmed */
+void fake_end_silently(struct fake *fake, unsigned n);
 
 /* ---- Saying things; from any thread ---- */
 

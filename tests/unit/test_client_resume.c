@@ -793,6 +793,25 @@ static void a_client_that_is_freed_tells_a_broker_that_came_back(void **state)
 	fake_live(fake);
 }
 
+static void a_broker_that_dies_at_the_end_is_told_again(void **state)
+{
+	struct fake *fake = *state;
+	struct shmb_client *client = connect_for(fake, LONG_MS, -1);
+
+	fake_end_silently(fake, 2);
+	shmb_client_free(client);
+	fake_wait_ended(fake, 3);
+	assert_int_equal(fake_accepted(fake), 3);
+	assert_int_equal(fake_count(fake, WIRE_HELLO), 3);
+	assert_true(last(fake, WIRE_HELLO).resumes);
+
+	/* One that confirms it hears nothing more. */
+	client = connect_for(fake, LONG_MS, -1);
+	shmb_client_free(client);
+	fake_wait_ended(fake, 4);
+	assert_int_equal(fake_accepted(fake), 4);
+}
+
 static int child_of_one_who_waits(void *argument)
 {
 	struct shmb_client *client = argument;
@@ -851,6 +870,7 @@ int main(void)
 		TEST(one_who_broke_the_protocol_does_not_come_back),
 		TEST(threads_share_a_connection_that_breaks),
 		TEST(a_client_that_is_freed_tells_a_broker_that_came_back),
+		TEST(a_broker_that_dies_at_the_end_is_told_again),
 		TEST(a_forked_child_leaves_it_alone),
 	};
 
