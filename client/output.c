@@ -40,6 +40,15 @@ struct output *output_new_request(uint32_t msgid, const struct wire_buffer *pack
 
 /* ---- Sending ---- */
 
+/* The broker lives and has seen no end, so it would not let us go on over another connection. */
+static void give_up(struct shmb_client *client)
+{
+	struct shmb_error error = { .code = SHMB_EDISCONNECTED };
+
+	error_what(&error, "send", strlen("send"));
+	receive_give_up(client, &error);
+}
+
 /*
  * Return: true if the packet needs no more care now: it was sent, or the broker is gone, which
  * whoever reads will learn together with the reason that the broker may have left there.
@@ -50,8 +59,8 @@ static bool send_now(struct shmb_client *client, const void *data, size_t length
 
 	if (result >= 0 || result == -EPIPE || result == -ECONNRESET || result == -ENOTCONN)
 		return true;
-	if (result != -EAGAIN)
-		receive_disconnect(client, SHMB_EDISCONNECTED, "send");
+	if (result != -EAGAIN && result != -ENOMEM && result != -ENOBUFS)
+		give_up(client);
 	return false;
 }
 
