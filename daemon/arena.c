@@ -653,6 +653,7 @@ static void find_named(const struct arena *arena, const unsigned char *memory, b
 	const struct semaphore *semaphore;
 
 	for (uint32_t i = 0; i < LAYOUT_ARENA_SLOTS; i++)
+		// NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-*) a copy; no padding
 		named[i] = memcmp(&layout->slots[i], &empty, sizeof(empty)) != 0;
 	DL_FOREACH(arena->semaphores, semaphore) {
 		const void *own = memory + (size_t)semaphore->unit * LAYOUT_ARENA_UNIT;
