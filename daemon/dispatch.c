@@ -67,7 +67,7 @@ union params {
 
 static int serve_change(struct request *request)
 {
-	int result = remember_reserve(request->broker);
+	int result = remember_reserve(request->broker, request->method == WIRE_HELLO);
 
 	if (result < 0)
 		return answer_fail_system(&request->failure, result, "manifest");

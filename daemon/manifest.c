@@ -120,8 +120,10 @@ static int check_header(struct manifest_view *view)
 	if (header->first > view->length || header->next_id >= INT64_MAX ||
 	    header->next_session >= INT64_MAX)
 		return MANIFEST_GARBLED;
-	if (view->end > view->length) /* torn off */
+	if (view->end > view->length) {
+		view->torn = view->end - view->length;
 		view->end = view->length;
+	}
 	view->origin.next_id = header->next_id;
 	view->origin.next_session = header->next_session;
 	view->origin.recoveries = header->recoveries;
@@ -357,6 +359,44 @@ int manifest_write(struct manifest *manifest, const char *directory,
 	manifest_close(manifest);
 	fresh.after_write = fresh.used;
 	*manifest = fresh;
+	return 0;
+}
+
+static int map_old(struct manifest *old)
+{
+	struct stat st;
+
+	old->fd = open(old->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (old->fd < 0 || fstat(old->fd, &st) < 0)
+		return -errno;
+	old->length = (uint64_t)st.st_size;
+	old->data = mmap(NULL, old->length, PROT_READ | PROT_WRITE, MAP_SHARED, old->fd, 0);
+	if (old->data == MAP_FAILED) {
+		old->data = NULL;
+		return -errno;
+	}
+	return 0;
+}
+
+int manifest_continue(struct manifest *manifest, const char *directory)
+{
+	struct manifest old = { .fd = -1, .owed = manifest->owed, .behind = true };
+	int result = -ENOMEM;
+
+	old.path = path_in(directory, NAME);
+	old.new_path = path_in(directory, NEW_NAME);
+	if (old.path && old.new_path)
+		result = map_old(&old);
+	if (result == 0) {
+		old.used = old.after_write = atomic_load(&header_of(&old)->committed);
+		result = manifest_reserve(&old, 0);
+	}
+	if (result < 0) {
+		manifest_close(&old);
+		return result;
+	}
+	manifest_close(manifest);
+	*manifest = old;
 	return 0;
 }
 

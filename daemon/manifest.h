@@ -40,6 +40,7 @@ struct manifest_origin {
 struct manifest_view {
 	const unsigned char *data;
 	uint64_t length, end; /* of the file; of what is committed */
+	uint64_t torn;        /* bytes that are committed and not there */
 	uint32_t version;
 	struct manifest_origin origin;
 };
@@ -90,6 +91,15 @@ void manifest_remove(const char *directory);
 int manifest_write(struct manifest *manifest, const char *directory,
 		   const struct manifest_origin *origin,
 		   void (*write_all)(struct manifest *manifest, void *userdata), void *userdata);
+
+/*
+ * manifest_continue() - go on with the file as it is, where there is no room to write it anew
+ *
+ * For one that was read to its end, and is of our version. It is due to be written anew.
+ *
+ * Return: 0, or a negative errno.
+ */
+int manifest_continue(struct manifest *manifest, const char *directory);
 
 /* manifest_is_due() - has it grown so much that writing it anew is worth it? */
 bool manifest_is_due(const struct manifest *manifest);

@@ -3,9 +3,9 @@
  * From the manifest's records back to the broker's structures; remember.c is the other way.
  *
  * First the latest record of each thing is found, then its memory, then it is put where it was.
- * A record that makes no sense is left out and counted, a thing whose memory is gone is removed.
- * Until the manifest is written anew at the end, the old one stays as it is: whoever dies here has
- * changed nothing, or what the next daemon does again with the same result.
+ * A record that makes no sense is left out and counted. Then the manifest is written anew, and only
+ * then anything ends: those who have died, with what they had, and things whose memory is gone.
+ * Whoever dies here has changed nothing, or what the next daemon does again with the same result.
  */
 #include "recover.h"
 
@@ -714,23 +714,38 @@ static void recovery_deinit(struct recovery *recovery)
 	manifest_view_close(&recovery->view);
 }
 
-/* Return: 0 or -ENOMEM: better not to serve than to forget. */
-static int take_over(struct recovery *recovery)
+/* A full directory need not keep us from serving: what will end has its room in the old file. */
+static int open_manifest(struct recovery *recovery, const char *directory)
+{
+	struct broker *broker = recovery->broker;
+	int result = remember_rewrite(broker, directory);
+
+	if ((result != -ENOSPC && result != -EDQUOT) || recovery->lost_bytes > 0 ||
+	    recovery->view.version != MANIFEST_VERSION)
+		return result;
+	log_begin(LOG_MANIFEST, strerror(-result));
+	return manifest_continue(&broker->manifest, directory);
+}
+
+/* Return: 0, or a negative errno: better not to serve than to forget. */
+static int take_over(struct recovery *recovery, const char *directory)
 {
 	struct broker *broker = recovery->broker;
 	size_t n_unclaimed;
-	int n_leftover;
+	int n_leftover, result;
 
 	broker->regions.next_id = recovery->view.origin.next_id;
 	broker->next_session = recovery->view.origin.next_session;
 	broker->recoveries = recovery->view.origin.recoveries + 1;
 	read_records(recovery, take_record);
+	recovery->lost_bytes += recovery->view.torn;
 	if (recovery->no_memory)
 		return -ENOMEM;
 	n_leftover = backing_shm_sweep(broker->instance.id, claim_shm, recovery);
 	place_all(recovery);
-	if (recovery->no_memory)
-		return -ENOMEM;
+	result = recovery->no_memory ? -ENOMEM : open_manifest(recovery, directory);
+	if (result < 0)
+		return result;
 	n_unclaimed = activation_deinit(recovery->activation, &broker->store);
 	region_batch_begin(broker);
 	remove_lost(recovery);
@@ -742,16 +757,17 @@ static int take_over(struct recovery *recovery)
 }
 
 /* What of a dead daemon cannot be taken over goes. */
-static void begin_anew(struct broker *broker, struct activation *activation, uint64_t instance)
+static int begin_anew(struct broker *broker, const char *directory, struct activation *activation)
 {
 	int removed = 0;
 
-	if (instance)
-		removed = backing_shm_sweep(instance, NULL, NULL);
+	if (broker->instance.previous)
+		removed = backing_shm_sweep(broker->instance.previous, NULL, NULL);
 	if (removed > 0)
 		log_notice("the daemon before left no manifest; removed %d segments it left",
 			   removed);
 	activation_deinit(activation, &broker->store);
+	return remember_rewrite(broker, directory);
 }
 
 static int refuse_newer(const struct manifest_view *view)
@@ -781,11 +797,9 @@ int recover(struct broker *broker, const char *directory, struct activation *act
 		result = instance_name(&broker->instance,
 				       state == MANIFEST_GOOD ? recovery.view.origin.instance : 0);
 	if (result == 0 && state == MANIFEST_GOOD)
-		result = take_over(&recovery);
+		result = take_over(&recovery, directory);
 	else if (result == 0)
-		begin_anew(broker, activation, broker->instance.previous);
-	if (result == 0)
-		result = remember_rewrite(broker, directory);
+		result = begin_anew(broker, directory, activation);
 	recovery_deinit(&recovery);
 	if (result == 0)
 		return 0;

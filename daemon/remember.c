@@ -18,12 +18,13 @@ enum {
 	/* An arena, an object with the longest name, its attachment, the request: less than 1 KiB.
 	 */
 	REQUEST_BYTES = 2048,
+	HELLOS_BYTES = 64 << 10,
 	AGAIN_MS = 100,
 };
 
-int remember_reserve(struct broker *broker)
+int remember_reserve(struct broker *broker, bool hello)
 {
-	return manifest_reserve(&broker->manifest, REQUEST_BYTES);
+	return manifest_reserve(&broker->manifest, REQUEST_BYTES + (hello ? 0 : HELLOS_BYTES));
 }
 
 /* ---- Records ---- */
@@ -180,7 +181,7 @@ void remember_attachment(struct broker *broker, struct attachment *attachment)
 
 void remember_position(struct broker *broker, const struct session *session)
 {
-	if (remember_reserve(broker) == 0)
+	if (remember_reserve(broker, false) == 0)
 		append_position(&broker->manifest, session);
 }
 

@@ -30,8 +30,13 @@ enum {
 void remember_start(struct broker *broker);
 void remember_stop(struct broker *broker);
 
-/* remember_reserve() - room for all that one request can change. Return: 0, or a negative errno. */
-int remember_reserve(struct broker *broker);
+/*
+ * remember_reserve() - room for all that one request can change
+ * @hello: of a session that begins; some room is kept for those, as they may want to remove things
+ *
+ * Return: 0, or a negative errno.
+ */
+int remember_reserve(struct broker *broker, bool hello);
 
 /* remember_rewrite() - write the manifest anew, in @directory (NULL: where it is) */
 int remember_rewrite(struct broker *broker, const char *directory);

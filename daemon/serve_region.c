@@ -172,7 +172,8 @@ int serve_region_close(struct request *request)
 
 	if (result != 0)
 		return result;
-	if (remember_reserve(request->broker) == 0) /* else it is done again, which does nothing */
+	if (remember_reserve(request->broker, false) ==
+	    0) /* else it is done again, which does nothing */
 		request_done(request, NULL, false);
 	region_detach(request->broker, attachment, false);
 	slots_undo_some(request->broker);
