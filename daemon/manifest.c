@@ -90,6 +90,13 @@ static void read_boot(uint8_t boot[16])
 	close(fd);
 }
 
+static bool is_told(const uint8_t boot[16])
+{
+	static const uint8_t zeros[16];
+
+	return memcmp(boot, zeros, sizeof(zeros)) != 0;
+}
+
 static char *path_in(const char *directory, const char *name)
 {
 	char *path;
@@ -110,7 +117,7 @@ static int check_header(struct manifest_view *view)
 	view->version = header->version;
 	view->origin.instance = header->instance;
 	read_boot(boot);
-	if (memcmp(boot, header->boot, sizeof(boot)) != 0)
+	if (memcmp(boot, header->boot, sizeof(boot)) != 0 && is_told(boot) && is_told(header->boot))
 		return MANIFEST_NONE;
 	if (header->version > MANIFEST_VERSION)
 		return MANIFEST_NEWER;
@@ -212,15 +219,27 @@ void manifest_remove(const char *directory)
 
 /* ---- Room ---- */
 
+static int reserve_blocks(int fd, off_t length)
+{
+	while (fallocate(fd, 0, 0, length) < 0) {
+		if (errno == EOPNOTSUPP) /* NFS, say: this writes zeros */
+			return -posix_fallocate(fd, 0, length);
+		if (errno != EINTR)
+			return -errno;
+	}
+	return 0;
+}
+
 /* All of the file has memory behind it, so that no store into the mapping can fault. */
 static int grow(struct manifest *manifest, uint64_t length)
 {
 	void *data;
+	int result;
 
 	length = (length + GROWTH - 1) / GROWTH * GROWTH;
-	while (fallocate(manifest->fd, 0, 0, (off_t)length) < 0)
-		if (errno != EINTR)
-			return -errno;
+	result = reserve_blocks(manifest->fd, (off_t)length);
+	if (result < 0)
+		return result;
 	data = manifest->data
 		       ? mremap(manifest->data, manifest->length, length, MREMAP_MAYMOVE)
 		       : mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, manifest->fd, 0);
@@ -303,6 +322,7 @@ static void write_header(struct manifest *manifest, const struct manifest_origin
 
 	memcpy(header.magic, magic, sizeof(magic));
 	read_boot(header.boot);
+	// NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) grow() has mapped it
 	memcpy(manifest->data, &header, sizeof(header));
 	manifest->used = sizeof(header);
 }

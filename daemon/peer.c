@@ -365,14 +365,18 @@ static void confirm_end(struct peer *peer)
 
 void peer_free(struct peer *peer)
 {
+	bool ended = false;
+
 	if (!peer)
 		return;
 	if (peer->session) {
 		session_end(peer->session);
 		peer->session = NULL;
-		confirm_end(peer);
+		ended = true;
 	}
 	settle_fds(peer);
+	if (ended) /* after settling: nothing settles while this is unread */
+		confirm_end(peer);
 	if (peer->fds_in_flight > 0 && !peer->broker->stopping)
 		linger(peer);
 	else

@@ -95,8 +95,7 @@ struct record_attachment {
 struct record_done {
 	uint64_t session;
 	uint32_t msgid, handle;
-	uint8_t method; /* enum record_method */
-	uint8_t created, zero[6];
+	uint8_t created, zero[7];
 };
 
 /* Where a listing goes on; the text is the name. */

@@ -353,8 +353,7 @@ CASE(it_is_written_anew_before_it_grows_too_much, PRIVATE, .timeout_s = 60)
 
 static void long_name(unsigned i, char name[SHMB_NAME_MAX + 1])
 {
-	memset(name, 'n', SHMB_NAME_MAX);
-	snprintf(name + SHMB_NAME_MAX - 8, 9, "%08u", i);
+	snprintf(name, SHMB_NAME_MAX + 1, "%0*u", SHMB_NAME_MAX, i);
 }
 
 static int create_long(struct raw *raw, unsigned i)
