@@ -72,6 +72,23 @@ static void zoo_make(struct shmb_client *client, struct zoo *zoo)
 	}
 }
 
+static void check_same(const struct shmb_region_info *now, const struct shmb_region_info *before)
+{
+	CHECK(strcmp(now->name, before->name) == 0);
+	CHECK_INT(now->id, before->id);
+	CHECK_INT(now->size, before->size);
+	CHECK_INT(now->capacity, before->capacity);
+	CHECK_INT(now->sequence, before->sequence);
+	CHECK_INT(now->created, before->created);
+	CHECK_INT(now->uid, before->uid);
+	CHECK_INT(now->gid, before->gid);
+	CHECK_INT(now->mode, before->mode);
+	CHECK_INT(now->attachments, before->attachments);
+	CHECK_INT(now->backing, before->backing);
+	CHECK_INT(now->lifetime, before->lifetime);
+	CHECK_INT(now->removed, before->removed);
+}
+
 static void zoo_check(struct shmb_client *client, const struct zoo *zoo, unsigned first)
 {
 	struct shmb_region_info now;
@@ -83,7 +100,7 @@ static void zoo_check(struct shmb_client *client, const struct zoo *zoo, unsigne
 	for (i = first; i < EACH; i++) {
 		zoo_name(i, name);
 		now = look_at_region(client, name);
-		CHECK(memcmp(&now, &zoo->infos[i], sizeof(now)) == 0);
+		check_same(&now, &zoo->infos[i]);
 		region = open_region(client, name, SHMB_READ);
 		CHECK_OK(shmb_region_read_u64(region, 8, &value));
 		CHECK_INT(value, i);
