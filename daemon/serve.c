@@ -152,12 +152,13 @@ static int attached_again(struct request *request, struct attachment *attachment
 	}
 }
 
-/* As if it had failed the first time. */
+/* As if it had failed the first time; but what is another's by now is not removed. */
 static void unmake(struct request *request, struct attachment *attachment, bool created)
 {
 	struct region *region = attachment->region;
 
-	if (created && !region->removed)
+	if (created && !region->removed &&
+	    policy_owns(&request->session->identity, region_owner(region)))
 		region_unlink(request->broker, region);
 	region_detach(request->broker, attachment, false);
 	slots_undo_some(request->broker);
