@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SHM_DIRECTORY "/dev/shm" /* where glibc and musl put them */
@@ -55,16 +56,31 @@ static int shm_backing_create(uint64_t instance, struct segments *segments, enum
 	return -error;
 }
 
+/*
+ * Everybody may put files into that directory. A name of ours that was removed behind our back (at
+ * the end of a login, say) must not become somebody else's memory.
+ */
+static bool is_ours(const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && st->st_uid == geteuid();
+}
+
 static int shm_backing_open(uint64_t instance, const struct segments *segments, enum segment which,
 			    bool writable)
 {
 	char name[SHM_NAME_MAX];
+	struct stat st;
 	int fd;
 
 	object_name(name, instance, segments->id, which);
 	/* O_NONBLOCK: an owner's lease (fcntl(2)) would otherwise make us wait for its holder. */
 	fd = shm_open(name, (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK, 0);
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) == 0 && is_ours(&st))
+		return fd;
+	close(fd);
+	return -ENOENT;
 }
 
 static void shm_backing_destroy(uint64_t instance, struct segments *segments, enum segment which)
@@ -101,6 +117,18 @@ static bool parse_name(const char *name, const char *prefix, uint64_t *ret_id,
 	return true;
 }
 
+/* No other spelling of the number, and nobody else's file: either could not be opened as ours. */
+static bool can_be_claimed(int directory, const char *name, uint64_t instance, uint64_t id,
+			   enum segment which)
+{
+	char exactly[SHM_NAME_MAX];
+	struct stat st;
+
+	object_name(exactly, instance, id, which);
+	return strcmp(exactly + 1, name) == 0 &&
+	       fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && is_ours(&st);
+}
+
 int backing_shm_sweep(uint64_t instance,
 		      bool (*claim)(void *userdata, uint64_t id, enum segment which),
 		      void *userdata)
@@ -117,7 +145,9 @@ int backing_shm_sweep(uint64_t instance,
 	snprintf(prefix, sizeof(prefix), "shmb.%016" PRIx64 ".", instance);
 	while ((entry = readdir(directory)))
 		if (parse_name(entry->d_name, prefix, &id, &which) &&
-		    !(claim && claim(userdata, id, which)) &&
+		    !(claim &&
+		      can_be_claimed(dirfd(directory), entry->d_name, instance, id, which) &&
+		      claim(userdata, id, which)) &&
 		    unlinkat(dirfd(directory), entry->d_name, 0) == 0)
 			removed++;
 	closedir(directory);
