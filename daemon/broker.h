@@ -38,7 +38,6 @@ struct broker {
 	struct arena *arenas;
 	struct session *sessions; /* by token: those that have said hello */
 	uint64_t next_session;
-	uint64_t n_away;     /* sessions without a connection */
 	uint64_t recoveries; /* daemons before us that served what we serve */
 	struct repairs repairs;
 	struct segment_cache segments;

@@ -194,13 +194,19 @@ static int resume(struct request *request)
 int serve_hello(struct request *request)
 {
 	const struct wire_hello_params *params = request->params;
+	int result;
 
 	if (params->version_min > WIRE_VERSION || params->version_max < WIRE_VERSION_MIN)
 		return answer_fail_limit(&request->failure, SHMB_EVERSION, "version", WIRE_VERSION);
 	if (params->has & WIRE_HAS(hello_params, session))
 		return resume(request);
 	session_name(request->session, params->client.data, params->client.length);
-	if (session_introduce(request->session) < 0)
+	result = session_introduce(request->session);
+	if (result == -EDQUOT)
+		return answer_fail_limit(&request->failure, SHMB_EDQUOT,
+					 settings_charge_name(CHARGE_CONNECTIONS),
+					 request->broker->settings.per_user[CHARGE_CONNECTIONS]);
+	if (result < 0)
 		return answer_fail_system(&request->failure, ENOMEM, "session");
 	return greet(request, false);
 }
@@ -233,7 +239,7 @@ int serve_stats(struct request *request)
 		.errors_total = broker->counters.errors,
 		.dropped_total = broker->counters.dropped,
 		.refused_total = broker->counters.refused,
-		.away = broker->n_away,
+		.away = total[CHARGE_AWAY],
 		.resumed_total = broker->counters.resumed,
 		.recoveries = broker->recoveries,
 		.manifest_bytes = broker->manifest.used,

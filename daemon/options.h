@@ -25,6 +25,7 @@ enum charge {
 	CHARGE_HELD_FDS,   /* limit 0: by scope and RLIMIT_NOFILE, see broker_apply() */
 	CHARGE_STORED_FDS, /* limit 0: by scope and the size of the store */
 	CHARGE_PUNCHES,    /* on the thread pool; not to be set, see resize.c */
+	CHARGE_AWAY,       /* sessions without a connection; not to be set, see session.c */
 	CHARGE_COUNT
 };
 

@@ -676,7 +676,7 @@ static void report(const struct recovery *recovery, int n_leftover, size_t n_unc
 		   (unsigned long long)broker->regions.counts[OBJECT_REGION],
 		   (unsigned long long)broker->regions.counts[OBJECT_LOCK],
 		   (unsigned long long)broker->regions.counts[OBJECT_SEMAPHORE],
-		   (unsigned long long)broker->n_away);
+		   (unsigned long long)broker->accounts.total[CHARGE_AWAY]);
 	if (recovery->n_dead > 0)
 		log_notice("%llu sessions had lost their processes",
 			   (unsigned long long)recovery->n_dead);

@@ -92,9 +92,22 @@ static int enter(struct session *session)
 	return session->known ? 0 : -ENOMEM;
 }
 
+/*
+ * Who is away has no connection that counts, and may stay so for as long as its process lives. A
+ * new session has to wait for its return or end, or each restart would let a user have as many
+ * sessions again, with all that the broker keeps for them.
+ */
+static bool has_room_for(const struct session *session)
+{
+	const struct account *account = session->account;
+
+	return account_used(account, CHARGE_CONNECTIONS) + account_used(account, CHARGE_AWAY) <=
+	       session->broker->settings.per_user[CHARGE_CONNECTIONS];
+}
+
 int session_introduce(struct session *session)
 {
-	int result = enter(session);
+	int result = has_room_for(session) ? enter(session) : -EDQUOT;
 
 	if (result == 0)
 		remember_session(session->broker, session);
@@ -120,7 +133,7 @@ int session_recover(struct broker *broker, const struct session *model,
 		return result;
 	}
 	manifest_owe(&broker->manifest, OWED_END);
-	broker->n_away++;
+	account_charge(session->account, CHARGE_AWAY, 1, UINT64_MAX);
 	*ret_session = session;
 	return 0;
 }
@@ -159,7 +172,7 @@ void session_return(struct session *session, struct peer *peer)
 	if (session->peer)
 		session->peer->session = NULL; /* dropped; its process need not be waited for */
 	else
-		session->broker->n_away--;
+		account_uncharge(session->account, CHARGE_AWAY, 1);
 	free(session->identity.groups);
 	session->identity.gid = fresh->identity.gid;
 	session->identity.groups = fresh->identity.groups;
@@ -238,7 +251,7 @@ void session_end(struct session *session)
 		return;
 	session->ended = true;
 	if (session->known && !session->peer)
-		session->broker->n_away--;
+		account_uncharge(session->account, CHARGE_AWAY, 1);
 	session->peer = NULL;
 	region_batch_begin(session->broker);
 	region_orphan(session->broker, session);

@@ -65,7 +65,8 @@ struct session {
  */
 int session_new(struct broker *broker, struct identity *identity, struct session **ret_session);
 
-/* session_introduce() - it has said hello: from now on it is remembered. Return: 0 or -ENOMEM. */
+/* session_introduce() - it has said hello: from now on it is remembered. Return: 0, -ENOMEM, or
+ * -EDQUOT: with those that are away the user has as many as it may have connections. */
 int session_introduce(struct session *session);
 
 /*
