@@ -35,6 +35,7 @@ struct resize {
 	int wants_reply;
 	unsigned returns;              /* of the session, when it was last asked for */
 	bool recorded;                 /* as done */
+	struct account *puncher;       /* whose thread of the pool it has; a reference, or NULL */
 	uint64_t punch_from, punch_to; /* bytes */
 	int fd;
 	int result;
@@ -150,6 +151,22 @@ static void finish(struct resize *resize)
 	free(resize);
 }
 
+/* Return: false: the user has its part of the threads. */
+static bool enter_pool(struct resize *resize, struct account *account, uint64_t limit)
+{
+	if (!account_charge(account, CHARGE_PUNCHES, 1, limit))
+		return false;
+	resize->puncher = account_get(&resize->broker->accounts, account_uid(account));
+	return true;
+}
+
+static void leave_pool(struct resize *resize)
+{
+	account_uncharge(resize->puncher, CHARGE_PUNCHES, 1);
+	account_put(resize->puncher);
+	resize->puncher = NULL;
+}
+
 static void punch_work(uv_work_t *work)
 {
 	punch(work->data);
@@ -161,8 +178,7 @@ static void punch_done(uv_work_t *work, int status)
 	struct broker *broker = resize->broker;
 	struct region *region = resize->region;
 
-	if (resize->session)
-		account_uncharge(resize->session->account, CHARGE_PUNCHES, 1);
+	leave_pool(resize);
 	finish(resize);
 	start_next(broker, region);
 }
@@ -184,7 +200,7 @@ static bool run(struct resize *resize)
 	resize->punch_from = resize->size < before ? resize->size : before;
 	resize->punch_to = region_data_bytes(broker, resize->size < before ? before : resize->size);
 	pooled = !may_punch_inline(resize);
-	if (pooled && !account_charge(account, CHARGE_PUNCHES, 1, punches_max(broker))) {
+	if (pooled && !enter_pool(resize, account, punches_max(broker))) {
 		resize->result = -EBUSY;
 		return true;
 	}
@@ -195,7 +211,7 @@ static bool run(struct resize *resize)
 		resize->work.data = resize;
 		if (uv_queue_work(&broker->loop, &resize->work, punch_work, punch_done) == 0)
 			return false;
-		account_uncharge(account, CHARGE_PUNCHES, 1);
+		leave_pool(resize);
 	}
 	punch(resize);
 	return true;
@@ -260,7 +276,9 @@ bool resize_repeat(struct region *region, const struct session *session, uint32_
 	return false;
 }
 
-/* The punch goes to the pool whatever its length: nobody who can make it wait holds up the start.
+/*
+ * The punch goes to the pool whatever its length: nobody who can make it wait holds up the start.
+ * It counts for the owner, or each daemon that is killed would cost the pool some more threads.
  */
 int resize_recover(struct broker *broker, struct region *region)
 {
@@ -284,8 +302,10 @@ int resize_recover(struct broker *broker, struct region *region)
 	resize->work.data = resize;
 	LL_APPEND(region->resizes, resize);
 	manifest_owe(&broker->manifest, OWED_RESIZE);
+	enter_pool(resize, region->account, UINT64_MAX);
 	if (uv_queue_work(&broker->loop, &resize->work, punch_work, punch_done) == 0)
 		return 0;
+	leave_pool(resize);
 	finish(resize);
 	return 0;
 }
