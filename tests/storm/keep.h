@@ -77,6 +77,7 @@ struct keeper_record {
 	_Atomic uint32_t alive;  /* the last life whose session may still be there; 0: none */
 	struct lot lots[LOTS];
 	_Atomic uint64_t done[LOTS]; /* changes that were carried out */
+	_Atomic bool looking[LOTS];  /* an heir may have the lock, and die with it */
 	struct storm_player_record player;
 };
 

@@ -70,12 +70,13 @@ static void settle_region(struct keeper *keeper, unsigned lot)
 	struct facts held = lot_facts(lot_of(keeper, lot));
 	struct facts intended = lot_intended(lot_of(keeper, lot));
 	bool writing = intent_of(keeper, lot) == INTENT_WRITE;
+	bool looking = atomic_exchange(&keeper->record->looking[lot], true);
 	int r = shmb_region_lock(keeper->regions[lot], SHMB_EXCLUSIVE, KEEPER_TIMEOUT_MS);
 
-	RULE(&keeper->player, r == 0 || (r == SHMB_EOWNERDEAD && writing), "lock lot %u: %s", lot,
-	     storm_result(r));
+	RULE(&keeper->player, r == 0 || (r == SHMB_EOWNERDEAD && (writing || looking)),
+	     "lock lot %u: %s", lot, storm_result(r));
 	if (r == SHMB_EOWNERDEAD) {
-		kept_write(keeper, kept, intended.stamp);
+		kept_write(keeper, kept, writing ? intended.stamp : held.stamp);
 		KEEP(keeper, shmb_region_mark_consistent(keeper->regions[lot]));
 	}
 	kept_check(keeper, kept, "inherited");
@@ -86,20 +87,23 @@ static void settle_region(struct keeper *keeper, unsigned lot)
 	if (writing)
 		lot_end(lot_of(keeper, lot), kept->stamp == intended.stamp);
 	KEEP(keeper, shmb_region_unlock(keeper->regions[lot]));
+	atomic_store(&keeper->record->looking[lot], false);
 }
 
 static void settle_lock(struct keeper *keeper, unsigned lot)
 {
 	bool using = intent_of(keeper, lot) == INTENT_WRITE;
+	bool looking = atomic_exchange(&keeper->record->looking[lot], true);
 	int r = shmb_lock_acquire(keeper->locks[lot], SHMB_EXCLUSIVE, KEEPER_TIMEOUT_MS);
 
-	RULE(&keeper->player, r == 0 || (r == SHMB_EOWNERDEAD && using), "acquire lot %u: %s", lot,
-	     storm_result(r));
+	RULE(&keeper->player, r == 0 || (r == SHMB_EOWNERDEAD && (using || looking)),
+	     "acquire lot %u: %s", lot, storm_result(r));
 	if (r == SHMB_EOWNERDEAD)
 		KEEP(keeper, shmb_lock_mark_consistent(keeper->locks[lot]));
 	KEEP(keeper, shmb_lock_release(keeper->locks[lot]));
 	if (using)
 		lot_end(lot_of(keeper, lot), false);
+	atomic_store(&keeper->record->looking[lot], false);
 }
 
 void lots_check_contents(struct keeper *keeper, unsigned lot)
