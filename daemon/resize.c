@@ -10,6 +10,7 @@
 #include "broker.h"
 #include "layout/publish.h"
 #include "peer.h"
+#include "punch.h"
 #include "remember.h"
 #include "session.h"
 #include "watch.h"
@@ -17,7 +18,6 @@
 #include <shmbroker/shmbroker.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -60,20 +60,6 @@ static bool may_punch_inline(const struct resize *resize)
 static uint64_t punches_max(const struct broker *broker)
 {
 	return broker->options.scope == SCOPE_SYSTEM ? PUNCHES_PER_USER : UINT64_MAX;
-}
-
-static void punch(struct resize *resize)
-{
-	off_t length = (off_t)(resize->punch_to - resize->punch_from);
-
-	resize->result = 0;
-	while (length > 0 && fallocate(resize->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				       (off_t)resize->punch_from, length) < 0) {
-		if (errno != EINTR) {
-			resize->result = -errno;
-			break;
-		}
-	}
 }
 
 static void show_size(struct broker *broker, struct region *region)
@@ -169,7 +155,9 @@ static void leave_pool(struct resize *resize)
 
 static void punch_work(uv_work_t *work)
 {
-	punch(work->data);
+	struct resize *resize = work->data;
+
+	resize->result = punch_apart(resize->fd, resize->punch_from, resize->punch_to);
 }
 
 static void punch_done(uv_work_t *work, int status)
@@ -213,7 +201,7 @@ static bool run(struct resize *resize)
 			return false;
 		leave_pool(resize);
 	}
-	punch(resize);
+	resize->result = punch(resize->fd, resize->punch_from, resize->punch_to);
 	return true;
 }
 

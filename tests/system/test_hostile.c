@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -602,6 +603,31 @@ CASE(a_writer_that_holds_the_lock_of_the_data, SYSTEM)
 	actor_kill(&held.writer);
 	CHECK_INT(raw_receive(held.raw), 1);
 	CHECK(!held.raw->message.failed);
+	held_free(&held);
+}
+
+/* Such a thread outlives SIGKILL, too: connections have to end all the same, and the lock. */
+CASE(a_daemon_that_is_killed_and_cannot_die_lets_go_of_everything, SYSTEM)
+{
+	struct held held = hold_lock(broker, 0);
+	struct wire_region_resize_params resize = { .handle = held.handle, .size = 1 };
+	int fd = SYS(open(broker_path(broker, "broker.lock"), O_RDWR | O_CLOEXEC));
+
+	CHECK_OK(raw_request(held.raw, WIRE_REGION_RESIZE, &resize));
+	broker_turn(broker);
+	CHECK(flock(fd, LOCK_EX | LOCK_NB) < 0);
+	SYS(kill(broker->pid, SIGKILL));
+	CHECK_CODE(raw_goodbye(held.raw), 0);
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		struct pollfd ended = { .fd = broker->pidfd, .events = POLLIN };
+
+		CHECK_INT(poll(&ended, 1, 50), 0); /* it goes on waiting */
+	}
+	close(fd);
+	actor_kill(&held.writer);
+	CHECK_INT(broker_await(broker), 1000 + SIGKILL);
+	broker_restart(broker);
+	held.raw = raw_return(broker, held.raw, 0);
 	held_free(&held);
 }
 

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef DAEMON_PUNCH_H
+#define DAEMON_PUNCH_H
+
+/*
+ * Giving a file's memory back. It waits for the inode's lock, which a writer can hold for as long
+ * as it likes, and no signal ends that.
+ */
+
+#include <stdint.h>
+
+/* punch() - here and now. Return: 0 or a negative errno. */
+int punch(int fd, uint64_t from, uint64_t to);
+
+/*
+ * punch_apart() - the same in a thread that has @fd alone
+ *
+ * A thread that waits like this outlives SIGKILL, and with it all descriptors it shares with us:
+ * our connections would never hang up, and no other daemon could take our lock.
+ */
+int punch_apart(int fd, uint64_t from, uint64_t to);
+
+#endif

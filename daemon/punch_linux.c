@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fallocate(2), and a table of descriptors of a thread's own. Must not know regions.
+ */
+#include "punch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <unistd.h>
+#include <uv.h>
+
+enum { STACK_BYTES = 256 << 10 };
+
+int punch(int fd, uint64_t from, uint64_t to)
+{
+	while (to > from && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
+				      (off_t)(to - from)) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+struct apart {
+	int fd;
+	uint64_t from, to;
+	int result;
+};
+
+/* If the table cannot be had (before Linux 5.9), the descriptors are shared and stay as they are.
+ */
+static void punch_thread(void *userdata)
+{
+	struct apart *apart = userdata;
+	unsigned fd = (unsigned)apart->fd;
+
+	if (close_range(fd + 1, ~0U, CLOSE_RANGE_UNSHARE) == 0 && fd > 0)
+		close_range(0, fd - 1, 0);
+	apart->result = punch(apart->fd, apart->from, apart->to);
+}
+
+int punch_apart(int fd, uint64_t from, uint64_t to)
+{
+	const uv_thread_options_t options = { .flags = UV_THREAD_HAS_STACK_SIZE,
+					      .stack_size = STACK_BYTES };
+	struct apart apart = { .fd = fd, .from = from, .to = to };
+	sigset_t all, before;
+	uv_thread_t thread;
+	int result;
+
+	/* A handler that ran there would find none of its descriptors. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	result = uv_thread_create_ex(&thread, &options, punch_thread, &apart);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (result < 0)
+		return result;
+	uv_thread_join(&thread);
+	return apart.result;
+}
