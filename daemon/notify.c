@@ -15,12 +15,13 @@ static void send_with_status(struct broker *broker, const char *state)
 {
 	const uint64_t *total = broker->accounts.total;
 
-	sd_notifyf(
-		0,
-		"%sSTATUS=%" PRIu64 " regions (%" PRIu64 " MiB), %" PRIu64 " connections, %" PRIu64
-		" sessions away, %" PRIu32 " of %" PRIu32 " descriptors stored",
-		state, broker->regions.counts[OBJECT_REGION], total[CHARGE_BYTES] >> 20,
-		total[CHARGE_CONNECTIONS], total[CHARGE_AWAY], broker->store.n_fds, broker->store.max);
+	sd_notifyf(0,
+		   "%sSTATUS=%" PRIu64 " regions (%" PRIu64 " MiB), %" PRIu64
+		   " connections, %" PRIu64 " sessions away, %" PRIu32 " of %" PRIu32
+		   " descriptors stored",
+		   state, broker->regions.counts[OBJECT_REGION], total[CHARGE_BYTES] >> 20,
+		   total[CHARGE_CONNECTIONS], total[CHARGE_AWAY], broker->store.n_fds,
+		   broker->store.max);
 }
 
 void notify_ready(struct broker *broker)
