@@ -339,7 +339,8 @@ static int open_new(struct manifest *fresh, const char *directory, const struct 
 	if (fresh->fd < 0)
 		return -errno;
 	fresh->owed = old->owed;
-	return grow(fresh, old->owed + GROWTH);
+	return grow(fresh,
+		    old->after_write + old->owed + GROWTH); /* about as much again, at once */
 }
 
 static int put_in_place(struct manifest *fresh)
