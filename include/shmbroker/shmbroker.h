@@ -160,7 +160,7 @@ struct shmb_client_options {
 	int timeout_ms;   /* bound of each request, connecting included; default 5000 */
 	int spin_us;      /* microseconds that waiting may spin before it sleeps; 0: never, for
 			     battery-bound or single-processor machines; -1: measured default */
-	const char *name; /* shown by the broker's logs and `shmbctl stats`; NULL: the program's
+	const char *name; /* shown by the broker's logs and `shmbctl locks`; NULL: the program's
 			     name. Borrowed. */
 	int away_ms; /* how long a broker that went away is waited for, milliseconds; 0: give up
 			at once; -1: never (default). See "When the broker goes away". */
