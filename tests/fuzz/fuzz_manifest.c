@@ -449,7 +449,7 @@ struct figures {
 static struct figures look(void)
 {
 	struct figures figures = { .attachments = broker.regions.n_attachments,
-				   .away = broker.n_away };
+				   .away = broker.accounts.total[CHARGE_AWAY] };
 
 	memcpy(figures.counts, broker.regions.counts, sizeof(figures.counts));
 	memcpy(figures.charged, broker.accounts.total, sizeof(figures.charged));
