@@ -26,12 +26,11 @@ static int compare(const void *a, const void *b)
 /* Our numbers in the store; 0: another's name. */
 static uint32_t number_of(const char *name)
 {
-	char *end;
 	unsigned long number;
 
 	if (!name || strlen(name) > 4 || strspn(name, "0123456789abcdef") != strlen(name))
 		return 0;
-	number = strtoul(name, &end, 16);
+	number = strtoul(name, NULL, 16);
 	return number < STORE_MAX ? (uint32_t)number : 0;
 }
 

@@ -46,13 +46,13 @@ uint64_t region_sequence(struct broker *broker, struct region *region)
 int region_write_word(struct broker *broker, struct region *region, size_t offset, uint64_t value,
 		      size_t bytes)
 {
-	int fd = broker->leaving ? 0 : borrow(broker, region, SEGMENT_PUBLISH);
 	struct guard guard;
 	void *word;
-	int result;
+	int fd, result;
 
 	if (broker->leaving)
 		return 0;
+	fd = borrow(broker, region, SEGMENT_PUBLISH);
 	if (fd < 0)
 		return fd;
 	result = guard_open(&guard, fd, sizeof(struct layout_publish));

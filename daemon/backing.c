@@ -7,11 +7,6 @@
 #include <stddef.h>
 #include <unistd.h>
 
-unsigned backing_number(const struct backing *backing)
-{
-	return backing->number;
-}
-
 const struct backing *backing_of(unsigned number)
 {
 	static const struct backing *const all[] = { &backing_shm, &backing_memfd };

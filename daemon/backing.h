@@ -52,8 +52,7 @@ struct backing {
 
 extern const struct backing backing_shm, backing_memfd;
 
-/* backing_number() - enum shmb_backing; backing_of() - the way back; NULL: none */
-unsigned backing_number(const struct backing *backing);
+/* backing_of() - by its number; NULL: none */
 const struct backing *backing_of(unsigned number);
 
 /* segments_init() - none made yet */

@@ -351,7 +351,7 @@ static void place_arena(struct recovery *recovery, struct arena_found *found)
 					       .gid = record->gid,
 					       .mode = record->mode };
 
-	if (!request.backing || record->mode > 0777 || record->id == 0) {
+	if (!request.backing || record->mode > 0777) {
 		recovery->n_senseless++;
 		return;
 	}
@@ -370,7 +370,7 @@ static bool makes_sense(const struct object_found *found)
 	bool is_region = record->kind == OBJECT_REGION;
 	bool has_slots = record->n_slots >= 1 && record->n_slots <= LAYOUT_LOCK_SLOTS_MAX;
 
-	return record->id != 0 && record->kind >= OBJECT_REGION && record->kind < OBJECT_KINDS &&
+	return record->kind >= OBJECT_REGION && record->kind < OBJECT_KINDS &&
 	       wire_name_check(found->name.data, found->name.length, false) &&
 	       found->name.length <= SHMB_NAME_MAX && backing_of(record->backing) &&
 	       record->mode <= 0777 && record->lifetime <= SHMB_PERSISTENT &&
@@ -662,7 +662,9 @@ static void finish(struct broker *broker)
 			sweep_later(broker, region->slots);
 	}
 	DL_FOREACH_SAFE(broker->arenas, arena, next_arena)
-	arena_recovered(broker, arena);
+	{
+		arena_recovered(broker, arena);
+	}
 	DL_FOREACH(broker->arenas, arena)
 		if (arena_sweep(broker, arena) < 0)
 			sweep_later(broker, arena->slots);

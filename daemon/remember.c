@@ -44,7 +44,7 @@ static void append_arena(struct manifest *manifest, const struct arena *arena)
 		.uid = arena->uid,
 		.gid = arena->gid,
 		.mode = arena->mode,
-		.backing = backing_number(arena->segments.backing),
+		.backing = arena->segments.backing->number,
 	};
 
 	manifest_append(manifest, RECORD_ARENA, &record, sizeof(record), NULL, 0);
@@ -64,7 +64,7 @@ static void append_object(struct manifest *manifest, const struct region *region
 		.n_slots = region->n_slots,
 		.kind = region->kind,
 		.lifetime = region->lifetime,
-		.backing = (uint8_t)backing_number(region->segments.backing),
+		.backing = (uint8_t)region->segments.backing->number,
 		.removed = region->removed,
 		.resizing = region->resizing,
 	};

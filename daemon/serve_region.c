@@ -49,7 +49,7 @@ static int answer_attached(struct request *request, const struct attachment *att
 		.size = region->size,
 		.capacity = region->capacity,
 		.access = attachment->access,
-		.backing = backing_number(region->segments.backing),
+		.backing = region->segments.backing->number,
 		.created = created,
 	};
 	int result = peer_answer_fds(request->peer, request->msgid, request->method, &answer, fds,
@@ -193,7 +193,7 @@ static void describe(struct broker *broker, struct region *region, struct wire_r
 		.gid = region->gid,
 		.mode = region->mode,
 		.attachments = region->n_attachments,
-		.backing = backing_number(region->segments.backing),
+		.backing = region->segments.backing->number,
 		.lifetime = region->lifetime,
 		.removed = region->removed,
 	};
