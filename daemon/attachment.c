@@ -102,6 +102,16 @@ static bool number(struct session *session, struct attachment *attachment)
 	return TABLE_HAS(attachment);
 }
 
+static void join(struct broker *broker, struct attachment *attachment, struct region *region,
+		 struct session *session, unsigned access)
+{
+	attachment->session = session;
+	attachment->region = region;
+	attachment->access = (uint8_t)access;
+	region->n_attachments++;
+	broker->regions.n_attachments++;
+}
+
 int attachment_new(struct broker *broker, struct region *region, struct session *session,
 		   unsigned access, struct attachment **ret_attachment, struct failure *failure)
 {
@@ -117,11 +127,7 @@ int attachment_new(struct broker *broker, struct region *region, struct session 
 		account_uncharge(session->account, CHARGE_ATTACHMENTS, 1);
 		return answer_fail_system(failure, ENOMEM, "attachment");
 	}
-	attachment->session = session;
-	attachment->region = region;
-	attachment->access = (uint8_t)access;
-	region->n_attachments++;
-	broker->regions.n_attachments++;
+	join(broker, attachment, region, session, access);
 	*ret_attachment = attachment;
 	return 0;
 }
@@ -143,13 +149,9 @@ int attachment_recover(struct broker *broker, struct region *region, struct sess
 		return -ENOMEM;
 	}
 	account_charge(session->account, CHARGE_ATTACHMENTS, 1, UINT64_MAX);
-	attachment->session = session;
-	attachment->region = region;
-	attachment->access = (uint8_t)access;
+	join(broker, attachment, region, session, access);
 	attachment->remembered = true;
 	manifest_owe(&broker->manifest, OWED_END);
-	region->n_attachments++;
-	broker->regions.n_attachments++;
 	if (region->kind == OBJECT_REGION && !(access & SHMB_WRITE))
 		region->n_readers++; /* the page says so already */
 	if (handle > session->last_handle)
