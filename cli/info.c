@@ -21,6 +21,10 @@ const char *info_backing(enum shmb_backing backing)
 		return "shm";
 	case SHMB_BACKING_MEMFD:
 		return "memfd";
+	case SHMB_BACKING_FILE:
+		return "file";
+	case SHMB_BACKING_HUGETLB:
+		return "hugetlb";
 	}
 	return "unknown";
 }

@@ -250,19 +250,22 @@ int shmb_region_view(struct shmb_region *region, uint64_t offset, size_t length,
 	return 0;
 }
 
-void shmb_view_release(struct shmb_view *view)
+int shmb_view_release(struct shmb_view *view)
 {
 	if (view)
 		*view = (struct shmb_view){ .data = NULL };
+	return 0;
 }
 
-int shmb_region_flush(struct shmb_region *region, uint64_t offset, uint64_t length)
+int shmb_region_flush(struct shmb_region *region, uint64_t offset, uint64_t length, unsigned flags)
 {
 	int result = check_read(region, offset, length);
 	uint64_t size;
 
 	if (result < 0)
 		return result;
+	if (flags & ~(unsigned)SHMB_FLUSH_START)
+		return region_refuse(region, SHMB_EINVAL, "flags");
 	size = region_bytes(region);
 	if (length == 0)
 		length = offset < size ? size - offset : 0;

@@ -14,6 +14,11 @@
  * Locking, posting and waiting happen in shared memory, too. Regions, locks and semaphores share
  * one namespace.
  *
+ * This header includes <shmbroker/lock.h>, <shmbroker/semaphore.h> and <shmbroker/memory.h> (pages:
+ * prefault, pin, advise, what happens when they vanish). <shmbroker/io.h>, which is built on these
+ * and has to be included by itself, has windows, cursors, walks, atomics, copies, flush policies
+ * and operations in the background.
+ *
  * Names: "video/cam0": components of [A-Za-z0-9._-] with '/' between, 1 to SHMB_NAME_MAX bytes in
  * all, no empty, "." or ".." component. A name whose first component is "~UID" belongs to that
  * user: only it (and root) may create there.
@@ -76,6 +81,9 @@ enum shmb_backing {
 	SHMB_BACKING_DEFAULT = 0, /* the broker chooses: shm where it serves one user, else memfd */
 	SHMB_BACKING_SHM = 1,
 	SHMB_BACKING_MEMFD = 2,
+	SHMB_BACKING_FILE = 3,    /* a file (or any memfd) that the creator opened, see "Files" */
+	SHMB_BACKING_HUGETLB = 4, /* huge pages of the system's pool; fails where they run out, see
+				     shmb_region_options.huge for less strict ways */
 };
 
 /** When a region goes away by itself. */
@@ -86,12 +94,47 @@ enum shmb_lifetime {
 	SHMB_PERSISTENT = 2, /* when it is removed */
 };
 
-/** Bits of shmb_region_options.flags. */
+/** Bits of shmb_region_options.flags. All of them are about this handle's mapping and can be given
+ * to open and create alike, except where told. */
 enum shmb_region_flags {
 	SHMB_KEEP_FD = 1 << 0, /* keep the data descriptor after mapping, see shmb_region_fd() */
 	SHMB_DUMP = 1 << 1,    /* include the mapping in core dumps (default: MADV_DONTDUMP) */
 	SHMB_RESERVE = 1 << 2, /* create only, with SHMB_WRITE: allocate the memory now; if there is
 				  none, the region is removed again: SHMB_ENOSPC */
+	SHMB_PRIVATE = 1 << 3, /* copy on write: what is written stays in this process. SHMB_WRITE
+				  then needs read access alone; publishing and growing are refused,
+				  flushing does nothing, and what others write shows or not, page by
+				  page, as mmap(2) says of MAP_PRIVATE. Not with SHMB_LOCK. */
+	SHMB_POPULATE = 1 << 4,  /* make all pages of the size present now; later ones, see
+				    shmb_region_touch() */
+	SHMB_PIN = 1 << 5,       /* keep all of them in memory, see shmb_region_pin() */
+	SHMB_UNGUARDED = 1 << 6, /* no protection against SIGBUS, see <shmbroker/memory.h> */
+	SHMB_STAY_MAPPED =
+		1 << 7,           /* closing and freeing leave the mapping; munmap(2) it yourself */
+	SHMB_FIXED = 1 << 8,      /* map at options.address or fail: SHMB_EEXIST if anything is
+				     mapped there. Such a handle never moves: after somebody has made
+				     the region grow beyond its capacity it says SHMB_ENOTSUP. */
+	SHMB_EXEC = 1 << 9,       /* may be executed; SHMB_EACCES where the backing forbids it */
+	SHMB_NO_ACCESS = 1 << 10, /* map without any access; see shmb_region_protect() */
+	SHMB_NO_CACHE = 1 << 11,  /* past the page cache; SHMB_ENOTSUP where there is no such thing
+				     (Linux) */
+	SHMB_SYNC = 1 << 12,      /* MAP_SYNC: persistent memory alone, else SHMB_ENOTSUP */
+};
+
+/** Huge pages for a region's data. */
+enum shmb_huge {
+	SHMB_HUGE_DEFAULT = 0, /* as the system does by itself */
+	SHMB_HUGE_TRY = 1, /* of the pool, else transparent ones, else ordinary pages: never fails
+			      for the want of them. shmb_region_huge() tells what it became. */
+	SHMB_HUGE_REQUIRE = 2, /* of the pool, else transparent ones for all of it, else
+				  SHMB_ENOTSUP */
+};
+
+/** How to open the file of SHMB_BACKING_FILE; without any of these it has to be there. */
+enum shmb_file_flags {
+	SHMB_FILE_CREATE = 1 << 0,    /* make it if there is none, with options.file_mode */
+	SHMB_FILE_EXCLUSIVE = 1 << 1, /* with SHMB_FILE_CREATE: SHMB_EEXIST if there is one */
+	SHMB_FILE_TRUNCATE = 1 << 2,  /* empty it first; not if a region of that name is opened */
 };
 
 /** A process, as the broker knows it. */
@@ -287,21 +330,47 @@ struct shmb_region_options {
 	enum shmb_lifetime lifetime; /* create; default SHMB_ATTACHED */
 	uint64_t capacity; /* create: bytes the region can grow to without moving; 0: its size */
 	uint32_t slots; /* create: attachments that can use its lock at a time, 1 to 1024; 0: 62 */
+	enum shmb_huge huge; /* create; also open: transparent huge pages for this mapping */
+	void *address;       /* with SHMB_FIXED: where to map, a multiple of the page size */
+	const char *path;    /* create with SHMB_BACKING_FILE; borrowed */
+	unsigned file_flags; /* enum shmb_file_flags */
+	uint32_t file_mode;  /* permission of a file that is made, as for open(2); default 0600 */
+	int fd; /* create with SHMB_BACKING_FILE and no path: adopt this file or memfd; borrowed */
 };
 
 /** Initializer with the defaults: struct shmb_region_options o = SHMB_REGION_OPTIONS_INIT; */
-#define SHMB_REGION_OPTIONS_INIT                                                     \
-	{                                                                            \
-		sizeof(struct shmb_region_options), SHMB_READ | SHMB_WRITE, 0, 0700, \
-			SHMB_BACKING_DEFAULT, SHMB_ATTACHED, 0, 0                    \
+#define SHMB_REGION_OPTIONS_INIT                                                                  \
+	{                                                                                         \
+		sizeof(struct shmb_region_options), SHMB_READ | SHMB_WRITE, 0, 0700,              \
+			SHMB_BACKING_DEFAULT, SHMB_ATTACHED, 0, 0, SHMB_HUGE_DEFAULT, NULL, NULL, \
+			0, 0600, -1                                                               \
 	}
+
+/*
+ * Files
+ *
+ * With SHMB_BACKING_FILE a region's bytes are those of a file, which this process opens with its
+ * own rights and passes to the broker: the broker never opens a path that it was told. Its size is
+ * the region's; @size 0 takes the file's, a larger one makes the file longer, a smaller one leaves
+ * it as it is and gives the region its beginning. With options.access SHMB_READ alone the file is
+ * opened for reading alone, and nobody can write through the region. Others attach to the region by
+ * name, with the region's mode; they need no rights to the file. Resizing changes the file. The
+ * file is left alone when the region goes away. It has to be a regular file of a local file system
+ * (or a memfd), SHMB_ENOTSUP else, and the broker has to allow this user to pass descriptors
+ * (`allow-adopt` in shmbrokerd.conf(5)), SHMB_EACCES else. After a restart of the broker the region
+ * is there again where there is a descriptor store.
+ *
+ * A file on disk can be changed, shortened and replaced by whoever may write it, whatever the
+ * region's mode says; see shmb_region_check().
+ */
 
 /**
  * shmb_region_create() - make a new region and attach to it
  * @client:     connected client
- * @name:       region name, see "Names" above; NUL-terminated
- * @size:       bytes, at least 1. The memory reads as zeros; pages are taken when first touched, or
- * now with SHMB_RESERVE.
+ * @name:       region name, see "Names" above; NUL-terminated. NULL: an anonymous region, which
+ * only this process has, until it gives a ticket away (shmb_region_ticket()).
+ * @size:       bytes, at least 1 (0: a file's). The memory reads as zeros; pages are taken when
+ * first touched, or now with SHMB_RESERVE.
  * @options:    NULL for the defaults
  * @ret_region: give it back with shmb_region_free()
  *
@@ -315,9 +384,11 @@ struct shmb_region_options {
  *   SHMB_EDQUOT   a limit for this user is reached; shmb_client_last_error() says which
  *   SHMB_ENOSPC   no room for the memory
  *   SHMB_ENOTSUP  the broker cannot make that backing
- *   SHMB_EMODE    SHMB_RESERVE without SHMB_WRITE
- *   SHMB_ENOMEM, SHMB_EMFILE, SHMB_ENFILE, SHMB_ETOOMANYREFS  resources are exhausted, here or in
- * the broker
+ *   SHMB_EMODE    SHMB_RESERVE without SHMB_WRITE; an adopted descriptor that cannot be read, or
+ * not be written with SHMB_WRITE and with SHMB_BACKING_FILE what open(2) says of the file:
+ * SHMB_ENOENT, SHMB_EACCES, SHMB_EEXIST, SHMB_EIO, ... (what of the last error is then "file") and
+ * whatever shmb_region_touch(), shmb_region_pin() say of SHMB_POPULATE and SHMB_PIN SHMB_ENOMEM,
+ * SHMB_EMFILE, SHMB_ENFILE, SHMB_ETOOMANYREFS  resources are exhausted, here or in the broker
  */
 int shmb_region_create(struct shmb_client *client, const char *name, uint64_t size,
 		       const struct shmb_region_options *options, struct shmb_region **ret_region);
@@ -326,8 +397,9 @@ int shmb_region_create(struct shmb_client *client, const char *name, uint64_t si
  * shmb_region_open() - attach to an existing region
  * @client:     connected client
  * @name:       region name, see "Names" above; NUL-terminated
- * @access:     SHMB_READ, optionally with SHMB_LOCK and SHMB_WRITE
- * @options:    NULL for the defaults; only SHMB_KEEP_FD and SHMB_DUMP of its flags are used
+ * @access:     SHMB_READ, optionally with SHMB_LOCK and SHMB_WRITE; SHMB_WRITE alone gives a handle
+ * that refuses to read (who may write may read, as far as the broker and the system are concerned)
+ * @options:    NULL for the defaults; only flags, huge and address are used
  * @ret_region: give it back with shmb_region_free()
  *
  * Asks the broker for the descriptors and maps the whole capacity. The mapping outlives a crash of
@@ -380,6 +452,44 @@ int shmb_region_open_async(struct shmb_client *client, const char *name, unsigne
 			   const struct shmb_region_options *options, shmb_region_fn callback,
 			   void *userdata);
 
+/** What another process can attach with: 32 hexadecimal digits. */
+struct shmb_ticket {
+	char text[33];
+};
+
+/**
+ * shmb_region_ticket() - let another process attach to this region, whether it has a name or not
+ * @access:     what the ticket is good for: no more than the handle's access
+ * @ret_ticket: pass it on by any way that is private: whoever has it can use it, of any user that
+ * the broker serves
+ *
+ * It works once, and no longer than this handle is open. Return: 0, or SHMB_EINVAL, SHMB_EMODE
+ * (more than the handle's access), SHMB_EDQUOT (too many unused ones).
+ */
+int shmb_region_ticket(struct shmb_region *region, unsigned access, struct shmb_ticket *ret_ticket);
+
+/**
+ * shmb_region_redeem() - attach with a ticket
+ * @ticket:  its text
+ * @access, @options: as for shmb_region_open()
+ *
+ * Return: as shmb_region_open(); SHMB_ENOENT: it was used already, or is none; SHMB_EACCES: not
+ * good for this access.
+ */
+int shmb_region_redeem(struct shmb_client *client, const char *ticket, unsigned access,
+		       const struct shmb_region_options *options, struct shmb_region **ret_region);
+
+/**
+ * shmb_region_unmap() - let the mapping go and keep the descriptor
+ * @ret_fd: the data descriptor, the caller's from now on; CLOEXEC
+ *
+ * As shmb_region_close(), but refused while views, windows, cursors or walks of the handle are
+ * held, so that the memory is really unmapped. Needs SHMB_KEEP_FD or a file.
+ *
+ * Return: 0, or SHMB_EBUSY (held), SHMB_EINVAL (no descriptor was kept).
+ */
+int shmb_region_unmap(struct shmb_region *region, int *ret_fd);
+
 /**
  * shmb_region_close() - give the attachment back to the broker, keep the handle
  *
@@ -416,7 +526,8 @@ struct shmb_region_info {
 	uint32_t attachments; /* open handles, all processes */
 	enum shmb_backing backing;
 	enum shmb_lifetime lifetime;
-	int removed; /* no longer has a name, but is still attached somewhere */
+	int removed;     /* no longer has a name, but is still attached somewhere */
+	char path[1024]; /* of the file, as its creator gave it; "" else, and in lists */
 };
 
 /**
@@ -450,16 +561,27 @@ int shmb_region_list(struct shmb_client *client, const char *prefix, shmb_list_f
 		     void *userdata);
 
 /**
- * shmb_region_resize() - change how many bytes are in use, within the capacity
- * @size: bytes, 1 to the capacity
+ * shmb_region_resize() - change how many bytes are in use
+ * @size: bytes, at least 1
  *
- * Nobody's mapping moves and nobody's access faults. Bytes beyond a smaller size are out of bounds
- * for read and write, read as zero through views, and their memory has gone back to the system when
- * this returns; after growing they read as zero. Needs SHMB_WRITE.
+ * Needs SHMB_WRITE. Bytes beyond a smaller size are out of bounds for read and write, read as zero
+ * through views, and their memory has gone back to the system when this returns; after growing they
+ * read as zero.
  *
- * Return: 0, or SHMB_EINVAL (zero), SHMB_EFBIG (above the capacity: see limit of the last error),
- * SHMB_EMODE, SHMB_EBUSY (the broker of several users is giving back memory for this one's earlier
- * resizes; try again).
+ * Within the capacity nobody's mapping moves and nobody's access faults.
+ *
+ * Beyond the capacity the caller has to hold the region's lock exclusively (SHMB_EDEADLK if it does
+ * not). The bytes are copied into a new segment of that capacity, and every handle follows at its
+ * next call: ask shmb_region_data() again, and do not keep what it said across calls that may
+ * follow. Views stay where they are, and show the old segment until they are released. What others
+ * wrote under the lock is kept; what they write without it meanwhile may be lost.
+ *
+ * A file's capacity is always its size: the file is made longer or shorter (without a lock), views
+ * stay as they are, and beyond a smaller size they read as zeros (with SHMB_UNGUARDED: SIGBUS).
+ *
+ * Return: 0, or SHMB_EINVAL (zero), SHMB_EDEADLK (see above), SHMB_EFBIG (more than the broker
+ * allows), SHMB_EDQUOT, SHMB_ENOSPC, SHMB_ENOMEM, SHMB_EMODE, SHMB_EBUSY (the broker of several
+ * users is giving back memory for this one's earlier resizes; try again).
  */
 int shmb_region_resize(struct shmb_region *region, uint64_t size);
 
@@ -493,16 +615,30 @@ int shmb_region_chown(struct shmb_client *client, const char *name, uint32_t uid
 
 /* What a handle knows by itself; these ask nobody. On a closed handle: NULL, 0 or SHMB_ECLOSED. */
 
-const char *shmb_region_name(struct shmb_region *region); /* as opened; valid until free */
-void *shmb_region_data(
-	struct shmb_region *region); /* start of the mapping; read-only without SHMB_WRITE */
-uint64_t shmb_region_size(
-	struct shmb_region *region); /* bytes in use now, never above the capacity */
-uint64_t shmb_region_capacity(struct shmb_region *region); /* bytes mapped */
-unsigned shmb_region_access(struct shmb_region *region);   /* enum shmb_access */
+/** As opened, "" if it has none; valid until free. */
+const char *shmb_region_name(struct shmb_region *region);
+/** Start of the mapping; read-only without SHMB_WRITE. See shmb_region_resize() for when it moves.
+ */
+void *shmb_region_data(struct shmb_region *region);
+/** Bytes in use now, never above the capacity. */
+uint64_t shmb_region_size(struct shmb_region *region);
+/** Bytes mapped. */
+uint64_t shmb_region_capacity(struct shmb_region *region);
+/** enum shmb_access. */
+unsigned shmb_region_access(struct shmb_region *region);
+/** What its bytes are made of. */
+enum shmb_backing shmb_region_backing(struct shmb_region *region);
+/** Path of its file as this process opened it; "" if it has none. */
+const char *shmb_region_path(struct shmb_region *region);
+/** 1: it can be used; 0: it was closed, or belongs to the parent process. */
+int shmb_region_is_valid(struct shmb_region *region);
+/** Bytes of the last write through this handle, whoever made it: 0 if it failed as a whole. */
+uint64_t shmb_region_last_write(struct shmb_region *region);
+/** How the last flush of this handle ended: 0 (well, or there was none), or its error. */
+int shmb_region_last_flush(struct shmb_region *region);
 
 /**
- * shmb_region_fd() - the data descriptor, if SHMB_KEEP_FD was asked for
+ * shmb_region_fd() - lend the data descriptor, if SHMB_KEEP_FD was asked for or it is a file
  *
  * Return: a descriptor that belongs to the handle and is closed with it, or SHMB_EINVAL (not kept).
  */
@@ -512,8 +648,10 @@ int shmb_region_fd(struct shmb_region *region);
  *
  * Positions and lengths are in bytes. Bounds are checked against the size of that moment; a refused
  * call moves no byte and returns SHMB_EBOUNDS with the particulars in shmb_region_last_error(). All
- * writing needs SHMB_WRITE, else SHMB_EMODE. None of these functions locks unless SHMB_LOCKED says
- * so: coordinate, or publish and wait.
+ * writing needs SHMB_WRITE, all reading SHMB_READ, else SHMB_EMODE. None of these functions locks
+ * unless SHMB_LOCKED says so: coordinate, or publish and wait. All of them return SHMB_EBUS if
+ * memory in the range has vanished (<shmbroker/memory.h>); some of the bytes may have been copied
+ * then.
  */
 
 /** Flags of shmb_region_read() and shmb_region_write(). */
@@ -581,6 +719,7 @@ struct shmb_view {
 	void *data;
 	size_t length;
 	struct shmb_region *region;
+	void *hold; /* the library's */
 };
 
 /**
@@ -593,25 +732,38 @@ struct shmb_view {
  *
  * While it is held the pointer neither moves nor faults, whatever anybody resizes or removes; after
  * a shrink the bytes beyond the new size read as zero, and what is written there is discarded by
- * the next growth.
+ * the next growth. After a growth beyond the capacity it shows the old segment.
  *
  * Return: 0, or SHMB_EBOUNDS, SHMB_EALIGN, SHMB_EMODE, SHMB_EINVAL.
  */
 int shmb_region_view(struct shmb_region *region, uint64_t offset, size_t length, size_t alignment,
 		     unsigned access, struct shmb_view *ret_view);
 
-/** shmb_view_release() - end a view; a zeroed or released one is ignored. */
-void shmb_view_release(struct shmb_view *view);
+/**
+ * shmb_view_release() - end a view; a zeroed or released one is ignored
+ *
+ * Return: 0, or SHMB_EBUS: memory in its range has vanished, and zeros were seen in its place.
+ */
+int shmb_view_release(struct shmb_view *view);
+
+/** Flags of shmb_region_flush(). */
+enum shmb_flush_flags {
+	SHMB_FLUSH_START = 1 << 0, /* ask for it and do not wait for it to be done */
+};
 
 /**
  * shmb_region_flush() - write a range back to what backs it
  * @length: bytes; 0 for everything from @offset on
+ * @flags:  enum shmb_flush_flags
  *
- * Memory (shm, memfd) has nothing behind it, so this succeeds without doing anything there.
+ * When it returns, the bytes of a file are on the disk, as after fdatasync(2): they survive
+ * whatever happens to the host. Blocks for as long as the disk takes; see shmb_region_flush_async()
+ * in <shmbroker/io.h>. Memory (shm, memfd, hugetlb) has nothing behind it and a private mapping is
+ * nobody else's, so this succeeds without doing anything there.
  *
- * Return: 0, or SHMB_EBOUNDS, SHMB_EIO.
+ * Return: 0, or SHMB_EBOUNDS, SHMB_EINVAL, SHMB_EIO, SHMB_ENOSPC.
  */
-int shmb_region_flush(struct shmb_region *region, uint64_t offset, uint64_t length);
+int shmb_region_flush(struct shmb_region *region, uint64_t offset, uint64_t length, unsigned flags);
 
 /* ---- Publish and wait ----
  *
@@ -663,6 +815,10 @@ enum shmb_event_type {
 	SHMB_EVENT_RESIZED = 2,
 	SHMB_EVENT_REMOVED = 4,
 	SHMB_EVENT_DISCONNECTED = 8, /* no way back to the broker; always told, ends the watch */
+	SHMB_EVENT_METADATA = 16,    /* mode, owner or group were changed */
+	SHMB_EVENT_OWNER_DIED = 32,  /* while it held the region's lock exclusively */
+	SHMB_EVENT_FILE = 64, /* the file was written, shortened, renamed or deleted otherwise than
+				 through the region; mapped writes are not seen */
 };
 
 struct shmb_event {
@@ -707,6 +863,7 @@ const char *shmb_version(void);
 #endif
 
 #include <shmbroker/lock.h>
+#include <shmbroker/memory.h>
 #include <shmbroker/semaphore.h>
 
 #endif

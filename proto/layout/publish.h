@@ -44,8 +44,9 @@ struct layout_publish {
 	_Atomic uint64_t size; /* bytes in use; a hint: clamp it to the capacity */
 	_Atomic uint32_t
 		readers; /* not 0 while read-only attachments exist: publishing must wake */
-	_Atomic uint32_t removed; /* not 0 once the name is gone */
-	uint8_t reserved0[40];
+	_Atomic uint32_t removed;    /* not 0 once the name is gone */
+	_Atomic uint32_t generation; /* of the data segment: once it differs, ask for the new one */
+	uint8_t reserved0[36];
 
 	/* 64: the hand-over, one cache line */
 	_Atomic uint64_t sequence; /* publishes so far; the futex is its low half */

@@ -142,9 +142,9 @@ CASE(F30_flush_of_memory_succeeds_within_bounds, PRIVATE)
 	struct shmb_client *client = connect_to(broker);
 	struct shmb_region *region = create(client, "r", 10000, NULL);
 
-	CHECK_OK(shmb_region_flush(region, 0, 0));
-	CHECK_OK(shmb_region_flush(region, 5000, 5000));
-	CHECK_CODE(shmb_region_flush(region, 5000, 5001), SHMB_EBOUNDS);
+	CHECK_OK(shmb_region_flush(region, 0, 0, 0));
+	CHECK_OK(shmb_region_flush(region, 5000, 5000, 0));
+	CHECK_CODE(shmb_region_flush(region, 5000, 5001, 0), SHMB_EBOUNDS);
 	shmb_region_free(region);
 	shmb_client_free(client);
 }

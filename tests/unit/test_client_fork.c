@@ -113,7 +113,7 @@ static int try_region(void *argument)
 	REFUSED(shmb_region_read_string(region, 0, text, 8));
 	REFUSED(shmb_region_write_string(region, 0, "a"));
 	REFUSED(shmb_region_view(region, 0, 1, 0, SHMB_READ, &view));
-	REFUSED(shmb_region_flush(region, 0, 0));
+	REFUSED(shmb_region_flush(region, 0, 0, 0));
 	REFUSED(shmb_region_publish(region, 0, 0));
 	REFUSED(shmb_region_wait(region, 0, -1, NULL));
 	REFUSED(shmb_region_watch(region, 1, 0, no_event, NULL));

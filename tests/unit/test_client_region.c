@@ -276,7 +276,7 @@ static void a_size_that_somebody_wrote_is_clamped(void **state)
 	truth->words->size = 0;
 	assert_code(shmb_region_read_u8(all->region, 0, &byte), SHMB_EBOUNDS);
 	assert_int_equal(shmb_region_read_string(all->region, 0, (char *)&byte, 1), SHMB_EBOUNDS);
-	assert_code(shmb_region_flush(all->region, 0, 0), 0);
+	assert_code(shmb_region_flush(all->region, 0, 0, 0), 0);
 }
 
 /* ---- Mapping ---- */
@@ -450,7 +450,7 @@ static void a_closed_handle_answers_so(void **state)
 	assert_int_equal(shmb_region_read_string(region, 0, text, 4), SHMB_ECLOSED);
 	assert_code(shmb_region_write_string(region, 0, "a"), SHMB_ECLOSED);
 	assert_code(shmb_region_view(region, 0, 1, 0, SHMB_READ, &view), SHMB_ECLOSED);
-	assert_code(shmb_region_flush(region, 0, 0), SHMB_ECLOSED);
+	assert_code(shmb_region_flush(region, 0, 0, 0), SHMB_ECLOSED);
 	assert_code(shmb_region_publish(region, 0, 0), SHMB_ECLOSED);
 	assert_code(shmb_region_wait(region, 0, 0, NULL), SHMB_ECLOSED);
 	assert_code(shmb_region_watch(region, 1, 0, NULL, NULL), SHMB_ECLOSED);
@@ -696,11 +696,11 @@ static void flush_has_bounds(void **state)
 {
 	struct state *all = *state;
 
-	assert_code(shmb_region_flush(all->region, 0, 100), 0);
-	assert_code(shmb_region_flush(all->region, 99, 0), 0);
-	assert_code(shmb_region_flush(all->region, 100, 0), 0);
-	assert_code(shmb_region_flush(all->region, 101, 0), SHMB_EBOUNDS);
-	assert_code(shmb_region_flush(all->region, 1, 100), SHMB_EBOUNDS);
+	assert_code(shmb_region_flush(all->region, 0, 100, 0), 0);
+	assert_code(shmb_region_flush(all->region, 99, 0, 0), 0);
+	assert_code(shmb_region_flush(all->region, 100, 0, 0), 0);
+	assert_code(shmb_region_flush(all->region, 101, 0, 0), SHMB_EBOUNDS);
+	assert_code(shmb_region_flush(all->region, 1, 100, 0), SHMB_EBOUNDS);
 }
 
 static void a_handle_knows_itself(void **state)
