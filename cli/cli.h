@@ -167,6 +167,13 @@ __attribute__((format(printf, 4, 5))) int cli_fail_conflict(struct cli *cli, int
 __attribute__((format(printf, 4, 5))) void cli_warn(const struct cli *cli, int code,
 						    const char *name, const char *format, ...);
 
+/* cli_first_failure() - of several names, the first failure is the status, and the rest is done all
+ * the same */
+static inline int cli_first_failure(int status, int next)
+{
+	return status == CLI_OK ? next : status;
+}
+
 /* cli_fail_errno() - a system call failed on @what */
 int cli_fail_errno(struct cli *cli, const char *what, int error);
 

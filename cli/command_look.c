@@ -202,12 +202,8 @@ static int stat_run(struct cli *cli, const void *values, int argc, char **argv)
 
 	if (status != CLI_OK)
 		return status;
-	for (int i = 0; i < argc && status != CLI_NO_BROKER; i++) {
-		int next = stat_one(cli, argv[i], i == 0);
-
-		if (status == CLI_OK)
-			status = next;
-	}
+	for (int i = 0; i < argc && status != CLI_NO_BROKER; i++)
+		status = cli_first_failure(status, stat_one(cli, argv[i], i == 0));
 	return status;
 }
 
