@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CLIENT_MAP_SYSTEM_H
+#define CLIENT_MAP_SYSTEM_H
+
+/*
+ * What differs between Unix systems, for map_unix.c alone: map_linux.c has it, and map_generic.c
+ * says of each thing that it is not there. Ranges are whole units of the mapping. Functions that
+ * return an int return 0 or an SHMB_E..., except where told.
+ */
+
+#include "map.h"
+
+/* system_unit() - bytes of a page of this segment */
+size_t system_unit(int fd);
+
+/* system_fixed_flag(), system_sync_flags() - for mmap(): what makes it refuse an address that is
+ * taken, 0: nothing does; what to say instead of MAP_SHARED for MAP_SYNC, 0: there is none */
+int system_fixed_flag(void);
+int system_sync_flags(void);
+
+/* system_no_dump() - leave it out of core dumps, where that can be said */
+int system_no_dump(void *data, size_t length);
+
+/* system_allocate() - as fallocate(2). Return: 0 or an errno. */
+int system_allocate(int fd, uint64_t offset, uint64_t length);
+
+/* system_populate() - Return: 0, SHMB_ENOMEM, SHMB_EBUS, or SHMB_ENOTSUP: touch them. */
+int system_populate(void *data, size_t length, bool write);
+
+/* system_pin_on_fault() - mlock(2) without making anything present. Return: 0 or an errno. */
+int system_pin_on_fault(void *data, size_t length);
+
+/* system_advice() - for madvise(2). Return: the system's number, -1: it has none. */
+int system_advice(enum shmb_advice advice);
+
+/* system_has_advice() - does this kernel know it? */
+bool system_has_advice(int number);
+
+/* system_huge() - Return: enum shmb_answer. */
+int system_huge(const void *data, size_t length);
+
+/* system_huge_unit() - as map_huge_unit() */
+size_t system_huge_unit(void);
+
+/* system_supports() - what map_unix.c cannot tell by itself. Return: 1 or 0. */
+int system_supports(enum shmb_feature feature);
+
+#endif
