@@ -107,8 +107,11 @@ struct call *call_free(struct call *call)
 	for (unsigned i = 0; i < call->n_fds; i++)
 		if (call->fds[i] >= 0)
 			close(call->fds[i]);
-	if (call->attach)
+	passed_free(call->passed);
+	if (call->attach) {
 		free(call->attach->close_room);
+		free(call->attach->path);
+	}
 	free(call->attach);
 	free(call);
 	return NULL;
@@ -123,7 +126,8 @@ int call_start_anyway(struct shmb_client *client, struct call *call, const void 
 		return SHMB_EDISCONNECTED;
 	call->msgid = new_msgid(client);
 	call->deadline = deadline;
-	if (wire_encode_request(&client->scratch, call->msgid, call->method, params, 0) < 0)
+	if (wire_encode_request(&client->scratch, call->msgid, call->method, params,
+				call->passed ? call->passed->n : 0) < 0)
 		return SHMB_EINVAL; /* fits whatever the limits of the fields allow */
 	output = output_new_request(call->msgid, &client->scratch);
 	if (!output)
@@ -131,6 +135,8 @@ int call_start_anyway(struct shmb_client *client, struct call *call, const void 
 	/* First: if there is no way back to the broker, the call ends with the others. */
 	insert(client, call);
 	call->output = output;
+	output->passed = call->passed;
+	call->passed = NULL;
 	output_push(client, output);
 	return 0;
 }
@@ -384,6 +390,7 @@ static void read_result(struct call *call, const struct wire_incoming *message)
 		struct wire_region_attached attached;
 		struct wire_region_info info;
 		struct wire_region_list_result list;
+		struct wire_region_ticket_result ticket;
 		struct wire_region_lock_result region_lock;
 		struct wire_lock_attached lock_attached;
 		struct wire_lock_info lock_info;
@@ -515,6 +522,15 @@ static void finish(struct shmb_client *client, struct call *call)
 		loop_queue(client, &call->work);
 	else
 		wake_waiters(client);
+}
+
+void call_unsent(struct shmb_client *client, uint32_t msgid, int code)
+{
+	struct call *call = find(client, msgid);
+
+	take_out(client, call);
+	fail(call, code, code == SHMB_EACCES ? "allow-adopt" : "");
+	finish(client, call);
 }
 
 void call_answered(struct shmb_client *client, const struct wire_incoming *message,

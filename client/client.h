@@ -44,6 +44,13 @@ enum {
 
 /* ---- What waits for something ---- */
 
+/* Descriptors of a request; all are kept until it is answered, as it may have to be sent again. */
+struct passed {
+	unsigned n; /* to send */
+	int fds[WIRE_FDS_MAX];
+	int claim; /* kept alone, see file.h; -1: none */
+};
+
 /*
  * A packet, until it cannot be lost any more: a request until it is answered, the end of an
  * attachment until a later request is (packets are read in order). The broker may die in between.
@@ -55,6 +62,7 @@ struct output {
 	bool repeat;    /* over the next connection, if this one breaks */
 	bool sent;      /* over this connection or one before: it may have been done */
 	bool queued;    /* in client->output, else in client->sent */
+	struct passed *passed; /* owned; NULL: no descriptors travel with it */
 	uint8_t data[]; /* room for OUTPUT_CLOSE_BYTES at least, where made by output_new_close() */
 };
 
@@ -75,6 +83,7 @@ struct attach {
 	unsigned flags;
 	uint64_t size;             /* to reserve */
 	struct output *close_room; /* so that giving the attachment back needs no memory */
+	char *path;                /* of the file that is passed; owned; NULL: none */
 };
 
 /* A request and what becomes of it. */
@@ -86,6 +95,7 @@ struct call {
 	bool in_flight;
 	bool abandoned;        /* nobody waits any more: whoever takes the answer frees it */
 	bool rearming;         /* region.watch after the connection broke; nobody waits for it */
+	struct passed *passed; /* until it is started; owned */
 	struct output *output; /* its packet, while it is in flight */
 
 	struct shmb_error error; /* .code: how it ended */
@@ -154,6 +164,7 @@ struct shmb_client {
 	unsigned n_waiting;    /* threads in the condition */
 	bool freed;            /* shmb_client_free() was called; regions may still be there */
 	bool greeted;          /* hello was answered */
+	bool may_pass;         /* descriptors: the broker was asked, see pass_begin() */
 	uint32_t next_msgid;
 	uint32_t max_requests;
 	uint32_t n_in_flight;
@@ -278,6 +289,9 @@ struct output *output_new_close(void);
 /* output_new_request() - a copy of @packet. Return: NULL if out of memory. */
 struct output *output_new_request(uint32_t msgid, const struct wire_buffer *packet);
 
+/* passed_free() - close all. Return: NULL. */
+struct passed *passed_free(struct passed *passed);
+
 /*
  * output_push() - send it, or keep it until the socket takes it; consumes it
  *
@@ -392,6 +406,9 @@ void call_give_back(struct shmb_client *client, struct call *call, bool failed);
 
 /* call_remove() - take a name away; nobody waits for the answer */
 void call_remove(struct shmb_client *client, const char *name, enum object_kind kind);
+
+/* call_unsent() - its descriptors cannot be sent; its output is the caller's */
+void call_unsent(struct shmb_client *client, uint32_t msgid, int code);
 
 /* call_answered() - a response came; takes descriptors out of @packet */
 void call_answered(struct shmb_client *client, const struct wire_incoming *message,

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client.h"
 
@@ -26,6 +27,7 @@ static void fill(struct output *output, uint32_t msgid, const struct wire_buffer
 	output->length = (uint32_t)packet->length;
 	output->repeat = true;
 	output->sent = false;
+	output->passed = NULL;
 	memcpy(output->data, packet->data, packet->length);
 }
 
@@ -36,6 +38,25 @@ struct output *output_new_request(uint32_t msgid, const struct wire_buffer *pack
 	if (output)
 		fill(output, msgid, packet);
 	return output;
+}
+
+struct passed *passed_free(struct passed *passed)
+{
+	if (!passed)
+		return NULL;
+	for (unsigned i = 0; i < passed->n; i++)
+		close(passed->fds[i]);
+	if (passed->claim >= 0)
+		close(passed->claim);
+	free(passed);
+	return NULL;
+}
+
+/* Not for room that was not used. */
+static void output_free(struct output *output)
+{
+	passed_free(output->passed);
+	free(output);
 }
 
 /* ---- Sending ---- */
@@ -53,15 +74,39 @@ static void give_up(struct shmb_client *client)
  * Return: true if the packet needs no more care now: it was sent, or the broker is gone, which
  * whoever reads will learn together with the reason that the broker may have left there.
  */
-static bool send_now(struct shmb_client *client, const void *data, size_t length)
+static bool sent_or_lost(struct shmb_client *client, int result)
 {
-	int result = packet_send(client->socket, data, length, NULL, 0);
-
 	if (result >= 0 || result == -EPIPE || result == -ECONNRESET || result == -ENOTCONN)
 		return true;
 	if (result != -EAGAIN && result != -ENOMEM && result != -ENOBUFS)
 		give_up(client);
 	return false;
+}
+
+static bool send_now(struct shmb_client *client, const struct wire_buffer *packet)
+{
+	return sent_or_lost(client,
+			    packet_send(client->socket, packet->data, packet->length, NULL, 0));
+}
+
+/* Descriptors that do not get through fail their request, and nothing else. Return: why. */
+static int fds_refused(const struct output *output, int result)
+{
+	if (!output->passed)
+		return 0;
+	if (result == -EPERM)
+		return SHMB_EACCES;
+	/* Of one that was sent before nobody knows whether it was done: it has to get through. */
+	return result == -ETOOMANYREFS && !output->sent ? SHMB_ETOOMANYREFS : 0;
+}
+
+static int send_output(const struct shmb_client *client, const struct output *output)
+{
+	const struct passed *passed = output->passed;
+	int result = packet_send(client->socket, output->data, output->length,
+				 passed ? passed->fds : NULL, passed ? passed->n : 0);
+
+	return result == -ETOOMANYREFS && output->sent ? -EAGAIN : result;
 }
 
 static bool can_send(const struct shmb_client *client)
@@ -80,7 +125,7 @@ static void keep(struct shmb_client *client, struct output *output)
 {
 	TAILQ_REMOVE(&client->output, output, link);
 	if (!output->repeat) {
-		free(output);
+		output_free(output);
 		return;
 	}
 	output->sent = true;
@@ -90,17 +135,32 @@ static void keep(struct shmb_client *client, struct output *output)
 		client->n_unanswered++;
 }
 
+/* Return: false if the socket takes no more now. */
+static bool send_first(struct shmb_client *client, struct output *output)
+{
+	int result = send_output(client, output), refused = fds_refused(output, result);
+
+	if (refused != 0) {
+		TAILQ_REMOVE(&client->output, output, link);
+		call_unsent(client, output->msgid, refused);
+		output_free(output);
+		return true;
+	}
+	if (!sent_or_lost(client, result))
+		return false;
+	/* What fails may have cleared the queue. */
+	// NOLINTNEXTLINE(clang-analyzer-unix.Malloc) it does not see through TAILQ_REMOVE
+	keep(client, output);
+	return true;
+}
+
 void output_flush(struct shmb_client *client)
 {
 	struct output *output;
 
-	while (can_send(client) && (output = TAILQ_FIRST(&client->output))) {
-		/* What fails may have cleared the queue. */
-		// NOLINTNEXTLINE(clang-analyzer-unix.Malloc) it does not see through TAILQ_REMOVE
-		if (held_back(client, output) || !send_now(client, output->data, output->length))
+	while (can_send(client) && (output = TAILQ_FIRST(&client->output)))
+		if (held_back(client, output) || !send_first(client, output))
 			break;
-		keep(client, output);
-	}
 	loop_output_changed(client);
 }
 
@@ -114,7 +174,7 @@ bool output_blocked(const struct shmb_client *client)
 void output_push(struct shmb_client *client, struct output *output)
 {
 	if (client->gone) {
-		free(output);
+		output_free(output);
 		return;
 	}
 	output->queued = true;
@@ -147,7 +207,7 @@ int output_notify(struct shmb_client *client, enum wire_method_id method, const 
 	result = wire_encode_notification(packet, method, params);
 	if (result < 0)
 		return result;
-	if (TAILQ_EMPTY(&client->output) && send_now(client, packet->data, packet->length))
+	if (TAILQ_EMPTY(&client->output) && send_now(client, packet))
 		return 0;
 	if (!can_send(client)) /* the connection broke just now */
 		return 0;
@@ -166,7 +226,7 @@ bool output_withdraw(struct shmb_client *client, struct output *output)
 	if (output->sent)
 		return false;
 	TAILQ_REMOVE(&client->output, output, link);
-	free(output);
+	output_free(output);
 	loop_output_changed(client);
 	return true;
 }
@@ -184,7 +244,7 @@ void output_answered(struct shmb_client *client, struct output *output)
 	}
 	TAILQ_REMOVE(&client->sent, output, link);
 	client->n_unanswered--;
-	free(output);
+	output_free(output);
 }
 
 void output_lost(struct shmb_client *client)
@@ -220,7 +280,7 @@ static void clear(struct output_queue *queue)
 
 	while ((output = TAILQ_FIRST(queue))) {
 		TAILQ_REMOVE(queue, output, link);
-		free(output);
+		output_free(output);
 	}
 }
 

@@ -73,6 +73,10 @@ struct wire_hello_params resume_hello(const struct shmb_client *client, bool aga
 	params.has |= WIRE_HAS(hello_params, session) | WIRE_HAS(hello_params, again);
 	params.session = (struct wire_bytes){ resume->token, sizeof(resume->token) };
 	params.again = output_again(client);
+	/* What waits to be sent again may bring some, and so may whoever was told that it may. */
+	if (client->may_pass)
+		params.has |= WIRE_HAS(hello_params, fds);
+	params.fds = client->may_pass;
 	return params;
 }
 

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Regions asked for: made, opened, or made of a file. What options say is checked here; what comes
+ * back is made into a handle by region.c. Touches no mapping.
+ */
+
+#include "client.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "file.h"
+#include "sized.h"
+
+enum {
+	ACCESS_ALL = SHMB_READ | SHMB_WRITE | SHMB_LOCK,
+	FLAGS_OPEN = SHMB_KEEP_FD | SHMB_DUMP,
+	FLAGS_ALL = FLAGS_OPEN | SHMB_RESERVE,
+	MODE_ALL = 0777,
+};
+
+/* ---- Asking for one ---- */
+
+/* A create or open, before it is sent. */
+struct request {
+	struct shmb_region_options options;
+	struct call *call;
+	union {
+		struct wire_region_create_params create;
+		struct wire_region_open_params open;
+	} params;
+};
+
+static int refuse(struct shmb_client *client, const char *what)
+{
+	return error_note(&client->error, SHMB_EINVAL, what);
+}
+
+static int check_common(struct shmb_client *client, const char *name, unsigned access,
+			const struct shmb_region_options *options)
+{
+	if (!name || !wire_name_check(name, strlen(name), false))
+		return refuse(client, "name");
+	if (!(access & SHMB_READ) || access & ~(unsigned)ACCESS_ALL)
+		return refuse(client, "access");
+	if (options->flags & ~(unsigned)FLAGS_ALL)
+		return refuse(client, "flags");
+	return 0;
+}
+
+static int refuse_size(struct shmb_client *client, uint64_t size)
+{
+	struct shmb_error error = { .code = SHMB_EFBIG, .length = size, .limit = INT64_MAX };
+
+	return error_set(&client->error, &error);
+}
+
+static int check_create(struct shmb_client *client, uint64_t size,
+			const struct shmb_region_options *options)
+{
+	if (size == 0)
+		return refuse(client, "size");
+	if (options->capacity != 0 && options->capacity < size)
+		return refuse(client, "capacity");
+	if (size > INT64_MAX || options->capacity > INT64_MAX)
+		return refuse_size(client, size > options->capacity ? size : options->capacity);
+	if (options->mode & ~(uint32_t)MODE_ALL)
+		return refuse(client, "mode");
+	if ((unsigned)options->backing > SHMB_BACKING_MEMFD)
+		return refuse(client, "backing");
+	if ((unsigned)options->lifetime > SHMB_PERSISTENT)
+		return refuse(client, "lifetime");
+	if (options->slots > LAYOUT_LOCK_SLOTS_MAX)
+		return refuse(client, "slots");
+	if (options->flags & SHMB_RESERVE && !(options->access & SHMB_WRITE))
+		return error_note(&client->error, SHMB_EMODE, "reserve");
+	return 0;
+}
+
+static int new_call(struct shmb_client *client, enum wire_method_id method, const char *name,
+		    unsigned access, struct request *request)
+{
+	struct call *call = call_new_attach(method, name);
+
+	if (!call)
+		return error_note(&client->error, SHMB_ENOMEM, NULL);
+	call->attach->access = access;
+	call->attach->flags = request->options.flags;
+	request->call = call;
+	return 0;
+}
+
+static void fill_create(struct request *request, const char *name, uint64_t size,
+			bool open_existing)
+{
+	const struct shmb_region_options *options = &request->options;
+	struct wire_region_create_params *params = &request->params.create;
+
+	*params = (struct wire_region_create_params){
+		.has = WIRE_HAS(region_create_params, mode) |
+		       WIRE_HAS(region_create_params, access) |
+		       WIRE_HAS(region_create_params, backing) |
+		       WIRE_HAS(region_create_params, lifetime) |
+		       WIRE_HAS(region_create_params, open_existing),
+		.name = wire_string(name),
+		.size = size,
+		.capacity = options->capacity,
+		.mode = options->mode,
+		.access = options->access,
+		.backing = options->backing,
+		.lifetime = options->lifetime,
+		.open_existing = open_existing,
+		.slots = options->slots,
+	};
+	if (options->capacity != 0)
+		params->has |= WIRE_HAS(region_create_params, capacity);
+	if (options->slots != 0)
+		params->has |= WIRE_HAS(region_create_params, slots);
+}
+
+static int prepare_create(struct shmb_client *client, const char *name, uint64_t size,
+			  const struct shmb_region_options *options, bool open_existing,
+			  struct request *request)
+{
+	int result;
+
+	if (client_forked(client))
+		return SHMB_EFORKED;
+	request->options = (struct shmb_region_options)SHMB_REGION_OPTIONS_INIT;
+	if (sized_read(&request->options, sizeof(request->options), options) < 0)
+		return refuse(client, "options");
+	result = check_common(client, name, request->options.access, &request->options);
+	if (result == 0)
+		result = check_create(client, size, &request->options);
+	if (result == 0)
+		result = new_call(client, WIRE_REGION_CREATE, name, request->options.access,
+				  request);
+	if (result < 0)
+		return result;
+	request->call->attach->size = size;
+	fill_create(request, name, size, open_existing);
+	return 0;
+}
+
+static int prepare_open(struct shmb_client *client, const char *name, unsigned access,
+			const struct shmb_region_options *options, struct request *request)
+{
+	int result;
+
+	if (client_forked(client))
+		return SHMB_EFORKED;
+	request->options = (struct shmb_region_options)SHMB_REGION_OPTIONS_INIT;
+	if (sized_read(&request->options, sizeof(request->options), options) < 0)
+		return refuse(client, "options");
+	result = check_common(client, name, access, &request->options);
+	request->options.flags &= FLAGS_OPEN;
+	if (result == 0)
+		result = new_call(client, WIRE_REGION_OPEN, name, access, request);
+	if (result < 0)
+		return result;
+	request->params.open = (struct wire_region_open_params){
+		.name = wire_string(name),
+		.access = access,
+	};
+	return 0;
+}
+
+/* The slot of one that asked for the lock. Return: @created, or an error, and it is undone. */
+static int attach_lock(struct shmb_region *region, int created)
+{
+	struct shmb_client *client = region->client;
+	int result = locker_attach(&region->locker, client, region->handle, &client->error);
+
+	if (result == 0)
+		return created;
+	/* As call_give_back(). */
+	if (created) {
+		pthread_mutex_lock(&client->mutex);
+		call_remove(client, region->name, OBJECT_REGION);
+		pthread_mutex_unlock(&client->mutex);
+	}
+	shmb_region_free(region);
+	return result;
+}
+
+static int run(struct shmb_client *client, struct request *request, struct shmb_region **ret_region)
+{
+	struct call *call = request->call;
+	struct shmb_region *region = NULL;
+	int result = call_answer(client, &client->error, call, &request->params);
+
+	if (result < 0)
+		return result;
+	result = region_attach(client, call, &region);
+	if (region && call->attach->access & SHMB_LOCK)
+		result = attach_lock(region, result);
+	call_free(call);
+	if (result >= 0)
+		*ret_region = region;
+	return result;
+}
+
+static int start(struct shmb_client *client, struct request *request, shmb_region_fn callback,
+		 void *userdata)
+{
+	struct call *call = request->call;
+	int result;
+
+	call->callback = callback;
+	call->userdata = userdata;
+	pthread_mutex_lock(&client->mutex);
+	client->n_async++; /* first: a connection that breaks now ends the call at once */
+	result = call_start(client, call, &request->params, client_deadline(client));
+	if (result < 0)
+		client->n_async--;
+	loop_deadline_changed(client);
+	pthread_mutex_unlock(&client->mutex);
+	if (result < 0) {
+		call_free(call);
+		error_note(&client->error, result, NULL);
+	}
+	return result;
+}
+
+int shmb_region_create(struct shmb_client *client, const char *name, uint64_t size,
+		       const struct shmb_region_options *options, struct shmb_region **ret_region)
+{
+	struct request request;
+	int result = prepare_create(client, name, size, options, false, &request);
+
+	if (result == 0)
+		result = run(client, &request, ret_region);
+	return result < 0 ? result : 0;
+}
+
+int shmb_region_open_or_create(struct shmb_client *client, const char *name, uint64_t size,
+			       const struct shmb_region_options *options,
+			       struct shmb_region **ret_region)
+{
+	struct request request;
+	int result = prepare_create(client, name, size, options, true, &request);
+
+	return result < 0 ? result : run(client, &request, ret_region);
+}
+
+int shmb_region_open(struct shmb_client *client, const char *name, unsigned access,
+		     const struct shmb_region_options *options, struct shmb_region **ret_region)
+{
+	struct request request;
+	int result = prepare_open(client, name, access, options, &request);
+
+	if (result == 0)
+		result = run(client, &request, ret_region);
+	return result < 0 ? result : 0;
+}
+
+int shmb_region_create_async(struct shmb_client *client, const char *name, uint64_t size,
+			     const struct shmb_region_options *options, shmb_region_fn callback,
+			     void *userdata)
+{
+	struct request request;
+	int result;
+
+	if (client_forked(client))
+		return SHMB_EFORKED;
+	if (!callback)
+		return refuse(client, "callback");
+	result = prepare_create(client, name, size, options, false, &request);
+	return result < 0 ? result : start(client, &request, callback, userdata);
+}
+
+int shmb_region_open_async(struct shmb_client *client, const char *name, unsigned access,
+			   const struct shmb_region_options *options, shmb_region_fn callback,
+			   void *userdata)
+{
+	struct request request;
+	int result;
+
+	if (client_forked(client))
+		return SHMB_EFORKED;
+	if (!callback)
+		return refuse(client, "callback");
+	result = prepare_open(client, name, access, options, &request);
+	return result < 0 ? result : start(client, &request, callback, userdata);
+}
