@@ -26,7 +26,7 @@ help:
 	@echo 'make storm-daemon  the same and more while the broker is killed   [KILLS=1000 SECONDS=0 SEED=number]'
 	@echo 'make install     library, headers, daemon, command, units, manual  [PREFIX=/usr/local DESTDIR=]'
 	@echo 'make lint        layers, exports, format, documents'
-	@echo 'make format      lay out every C file as .clang-format says'
+	@echo 'make format      lay out every C and C++ file as .clang-format says'
 	@echo 'make tidy        clang-tidy, its analyzer included'
 	@echo 'make fuzz        run each fuzzer                                             [FUZZ_SECONDS=60]'
 	@echo 'make model       check the models of locks and semaphores with spin, mutations included'

@@ -541,7 +541,14 @@ int shmb_region_stat(struct shmb_client *client, const char *name,
 
 /** shmb_region_info() - the same for an open handle, which works after the name was removed, too.
  */
+#if defined(__cplusplus) && defined(__GNUC__) /* a function and a struct of one name */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"
+#endif
 int shmb_region_info(struct shmb_region *region, struct shmb_region_info *ret_info);
+#if defined(__cplusplus) && defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
 
 /** One region of a list; @info is valid during the call. Non-zero ends the walk. */
 typedef int (*shmb_list_fn)(const struct shmb_region_info *info, void *userdata);
