@@ -197,8 +197,8 @@ public:
 		std::uint64_t size = self().size();
 		std::uint64_t count = offset < size ? (size - offset) / sizeof(T) : 0;
 
-		return this->template view<T>(
-			offset, count > 0 ? static_cast<std::size_t>(count) : 1);
+		return this->template view<T>(offset,
+					      count > 0 ? static_cast<std::size_t>(count) : 1);
 	}
 
 private:
