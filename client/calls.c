@@ -262,7 +262,7 @@ static void abandon(struct shmb_client *client, struct call *call)
 		return;
 	take_out(client, call);
 	if (call->watching)
-		watch_armed(call->watching);
+		watch_armed(call->watching, NULL);
 	call_free(call);
 }
 
@@ -391,6 +391,7 @@ static void read_result(struct call *call, const struct wire_incoming *message)
 		struct wire_region_info info;
 		struct wire_region_list_result list;
 		struct wire_region_ticket_result ticket;
+		struct wire_region_watch_result watch;
 		struct wire_region_lock_result region_lock;
 		struct wire_lock_attached lock_attached;
 		struct wire_lock_info lock_info;
@@ -512,9 +513,9 @@ static void finish(struct shmb_client *client, struct call *call)
 	if (call->callback)
 		client->n_async--;
 	if (call->watching && call->rearming)
-		watch_rearmed(call->watching, call->error.code);
+		watch_rearmed(call->watching, call->error.code, &call->result.watch);
 	else if (call->watching)
-		watch_armed(call->watching);
+		watch_armed(call->watching, call->error.code == 0 ? &call->result.watch : NULL);
 	call->watching = NULL;
 	if (call->abandoned)
 		call_free(call);

@@ -42,7 +42,9 @@ static void close_descriptors(struct shmb_client *client)
 		close(client->socket);
 	if (client->resume.socket >= 0)
 		close(client->resume.socket);
-	client->socket = client->resume.socket = -1;
+	if (client->files >= 0)
+		close(client->files);
+	client->socket = client->resume.socket = client->files = -1;
 }
 
 static void destroy(struct shmb_client *client)
@@ -114,7 +116,7 @@ static int client_new(const struct shmb_client_options *options, struct shmb_cli
 
 	if (!client)
 		return SHMB_ENOMEM;
-	client->socket = client->epoll = client->event = client->timer = -1;
+	client->socket = client->epoll = client->event = client->timer = client->files = -1;
 	client->resume.socket = -1;
 	client->resume.away_ms = options->away_ms;
 	client->refs = 1;
@@ -126,6 +128,7 @@ static int client_new(const struct shmb_client_options *options, struct shmb_cli
 	TAILQ_INIT(&client->output);
 	TAILQ_INIT(&client->sent);
 	TAILQ_INIT(&client->work);
+	LIST_INIT(&client->file_watchers);
 	result = fork_generation(&client->generation);
 	if (result == 0)
 		result = init_parts(client);

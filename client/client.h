@@ -103,6 +103,7 @@ struct call {
 		struct wire_hello_result hello; /* its strings are not valid */
 		struct wire_stats_result stats;
 		struct wire_region_attached attached;
+		struct wire_region_watch_result watch;
 		struct wire_region_lock_result region_lock;
 		struct wire_lock_attached lock_attached;
 		struct wire_semaphore_attached semaphore_attached;
@@ -185,6 +186,8 @@ struct shmb_client {
 	bool processing;         /* shmb_client_process() is running */
 	bool collecting;         /* and finds out what is due */
 	int epoll, event, timer; /* -1 until shmb_client_get_fd() */
+	int files;               /* what tells of changes to files; -1 until one is watched */
+	LIST_HEAD(, shmb_region) file_watchers;
 	bool event_set;
 	bool output_polled;
 	bool socket_polled;     /* the connection is in the epoll */
@@ -212,6 +215,14 @@ struct watch {
 			      watch */
 	unsigned events;   /* enum shmb_event_type that came and have not been told */
 	uint64_t event_size;
+	/* The broker's counters: last told, last heard. It may be too old to have any. */
+	bool counted;
+	uint32_t metadata, deaths;
+	uint32_t event_metadata, event_deaths;
+	/* Of SHMB_EVENT_FILE. */
+	LIST_ENTRY(shmb_region) file_link;
+	int file_watch; /* number, among client->files; -1: none */
+	uint64_t file_links;
 };
 
 struct shmb_region {
@@ -564,11 +575,16 @@ void publish_range(const struct shmb_region *region, uint64_t seen, uint64_t now
 /* watch_event() - the broker says that something happened */
 void watch_event(struct shmb_client *client, const struct wire_region_event *event);
 
-/* watch_armed() - a region.watch was answered */
-void watch_armed(struct shmb_region *region);
+/* watch_armed() - a region.watch was answered; @seen: with what the broker counts, NULL if it
+ * failed */
+void watch_armed(struct shmb_region *region, const struct wire_region_watch_result *seen);
 
 /* watch_rearmed() - the same, for one of watch_arm_lost(); @code: 0 or why not */
-void watch_rearmed(struct shmb_region *region, int code);
+void watch_rearmed(struct shmb_region *region, int code,
+		   const struct wire_region_watch_result *seen);
+
+/* watch_files() - take what has happened to watched files */
+void watch_files(struct shmb_client *client);
 
 /* watch_lose_all() - the connection broke, and the broker's watches with it */
 void watch_lose_all(struct shmb_client *client);

@@ -2,9 +2,9 @@
 /*
  * For event loops: the one descriptor, and the callbacks. The descriptor is an epoll that holds the
  * socket (also for writing while output waits; none while the broker is away), an eventfd (a
- * blocking call of some thread took something off the socket that a callback is due for) and a
- * timer (the next asynchronous call to expire, the next look for a broker that is away). Callbacks
- * run in shmb_client_process() and nowhere else.
+ * blocking call of some thread took something off the socket that a callback is due for), a timer
+ * (the next asynchronous call to expire, the next look for a broker that is away) and what tells of
+ * changes to files. Callbacks run in shmb_client_process() and nowhere else.
  */
 
 #include <errno.h>
@@ -72,6 +72,8 @@ static int open_descriptors(struct shmb_client *client)
 	if (client->timer < 0)
 		return -1;
 	if (add(client, client->event, EPOLLIN) < 0 || add(client, client->timer, EPOLLIN) < 0)
+		return -1;
+	if (client->files >= 0 && add(client, client->files, EPOLLIN) < 0)
 		return -1;
 	if (client->gone || client->connection == CONNECTION_AWAY)
 		return 0;
@@ -300,6 +302,7 @@ static void prepare(struct shmb_client *client)
 			resume_advance(client);
 		receive_packets(client, PACKETS_PER_PROCESS);
 	}
+	watch_files(client);
 	watch_arm_lost(client);
 	calls_expire(client);
 	client->collecting = false;

@@ -116,7 +116,7 @@ static struct shmb_region *region_new(struct shmb_client *client)
 		return NULL;
 	}
 	region->refs = 1;
-	region->fd = -1;
+	region->fd = region->watch.file_watch = -1;
 	region->generation = client->generation;
 	region->spin_ns = client->spin_ns;
 	region->work.kind = WORK_REGION;

@@ -7,13 +7,21 @@
  *
  * The broker does not keep watches when it dies. When it is back they are armed with what was told
  * last, each by a request that nobody waits for, so that one that is refused is tried again.
+ *
+ * Changes to a file are the system's to tell, and go straight to this process.
  */
 
 #include "client.h"
 
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "file_events.h"
+
 enum {
-	TYPES_WIRE = SHMB_EVENT_PUBLISHED | SHMB_EVENT_RESIZED | SHMB_EVENT_REMOVED,
-	TYPES_ALL = TYPES_WIRE | SHMB_EVENT_DISCONNECTED,
+	TYPES_WIRE = SHMB_EVENT_PUBLISHED | SHMB_EVENT_RESIZED | SHMB_EVENT_REMOVED |
+		     SHMB_EVENT_METADATA | SHMB_EVENT_OWNER_DIED,
+	TYPES_ALL = TYPES_WIRE | SHMB_EVENT_DISCONNECTED | SHMB_EVENT_FILE,
 };
 
 enum { REARM_NS = 1000000000 }; /* until arming is tried again */
@@ -73,10 +81,106 @@ static void set_unarmed(struct shmb_region *region, bool unarmed)
 		region->client->n_unarmed--;
 }
 
+/* ---- Files ---- */
+
+static uint64_t count_links(int fd)
+{
+	struct stat status;
+
+	return fstat(fd, &status) == 0 ? (uint64_t)status.st_nlink : 0;
+}
+
+/* Regions of the same file share a number. In a forked child both are the parent's. */
+static void end_file(struct shmb_region *region)
+{
+	struct shmb_client *client = region->client;
+	struct shmb_region *other;
+	int number = region->watch.file_watch;
+
+	if (number < 0)
+		return;
+	LIST_REMOVE(region, watch.file_link);
+	region->watch.file_watch = -1;
+	LIST_FOREACH(other, &client->file_watchers, watch.file_link)
+	if (other->watch.file_watch == number)
+		return;
+	if (!client_forked(client))
+		file_events_remove(client->files, number);
+}
+
+static int open_files(struct shmb_client *client)
+{
+	int files;
+
+	if (client->files >= 0)
+		return 0;
+	files = file_events_open();
+	if (files < 0)
+		return files;
+	if (loop_watch(client, files) < 0) {
+		file_events_close(files);
+		return SHMB_ENOMEM;
+	}
+	client->files = files;
+	return 0;
+}
+
+static int begin_file(struct shmb_region *region)
+{
+	struct shmb_client *client = region->client;
+	int result = region->fd < 0 ? SHMB_ENOTSUP : open_files(client);
+
+	if (result < 0 || region->watch.file_watch >= 0)
+		return result;
+	watch_files(client); /* what came before is not for this one */
+	result = file_events_add(client->files, region->fd);
+	if (result < 0)
+		return result;
+	region->watch.file_watch = result;
+	region->watch.file_links = count_links(region->fd);
+	LIST_INSERT_HEAD(&client->file_watchers, region, watch.file_link);
+	return 0;
+}
+
+/* Permission and times of the file are not what anybody asked for; its last name is. */
+static bool concerns(struct shmb_region *region, enum file_change change)
+{
+	uint64_t links;
+
+	if (change != FILE_CHANGE_ATTRIBUTES)
+		return true;
+	links = count_links(region->fd);
+	if (links == region->watch.file_links)
+		return false;
+	region->watch.file_links = links;
+	return true;
+}
+
+static void on_file_change(void *context, int number, enum file_change change)
+{
+	struct shmb_client *client = context;
+	struct shmb_region *region;
+
+	LIST_FOREACH(region, &client->file_watchers, watch.file_link)
+	if ((number < 0 || region->watch.file_watch == number) && concerns(region, change)) {
+		region->watch.events |= SHMB_EVENT_FILE;
+		queue(region);
+	}
+}
+
+void watch_files(struct shmb_client *client)
+{
+	if (client->files >= 0)
+		file_events_take(client->files, on_file_change, client);
+}
+
+/* ---- The end of one, of all ---- */
+
 void watch_end(struct shmb_region *region)
 {
 	if (region->watch.registered)
 		take_out(region);
+	end_file(region);
 	set_unarmed(region, false);
 	region->watch.types = 0;
 	region->watch.events = 0;
@@ -115,13 +219,32 @@ void watch_event(struct shmb_client *client, const struct wire_region_event *eve
 		return;
 	region->watch.events |= (unsigned)event->types;
 	region->watch.event_size = event->size;
+	if (event->has & WIRE_HAS(region_event, metadata))
+		region->watch.event_metadata = (uint32_t)event->metadata;
+	if (event->has & WIRE_HAS(region_event, deaths))
+		region->watch.event_deaths = (uint32_t)event->deaths;
 	if (region->watch.n_arming == 0)
 		queue(region);
 }
 
-void watch_armed(struct shmb_region *region)
+/* What a new watch begins with. One that is armed again goes on with what it has told. */
+static void begin_counting(struct watch *watch, const struct wire_region_watch_result *seen)
+{
+	const uint64_t both =
+		WIRE_HAS(region_watch_result, metadata) | WIRE_HAS(region_watch_result, deaths);
+
+	if (watch->counted || (seen->has & both) != both)
+		return;
+	watch->counted = true;
+	watch->metadata = watch->event_metadata = (uint32_t)seen->metadata;
+	watch->deaths = watch->event_deaths = (uint32_t)seen->deaths;
+}
+
+void watch_armed(struct shmb_region *region, const struct wire_region_watch_result *seen)
 {
 	region->watch.n_arming--;
+	if (seen)
+		begin_counting(&region->watch, seen);
 	/* What came while it was being armed may be of an older watch, or of the new one: looking
 	 * tells. */
 	if (region->watch.n_arming == 0 && region->watch.registered && region->watch.events != 0)
@@ -132,11 +255,18 @@ void watch_armed(struct shmb_region *region)
 
 static struct wire_region_watch_params params_of(const struct shmb_region *region)
 {
+	const struct watch *watch = &region->watch;
+
 	return (struct wire_region_watch_params){
+		.has = watch->counted ? WIRE_HAS(region_watch_params, metadata) |
+						WIRE_HAS(region_watch_params, deaths)
+				      : 0,
 		.handle = region->handle,
-		.types = region->watch.types & TYPES_WIRE,
-		.sequence = region->watch.sequence,
-		.size = region->watch.size,
+		.types = watch->types & TYPES_WIRE,
+		.sequence = watch->sequence,
+		.size = watch->size,
+		.metadata = watch->metadata,
+		.deaths = watch->deaths,
 	};
 }
 
@@ -233,7 +363,8 @@ int64_t watch_deadline(const struct shmb_client *client)
 	return may ? client->rearm_at : 0;
 }
 
-void watch_rearmed(struct shmb_region *region, int code)
+void watch_rearmed(struct shmb_region *region, int code,
+		   const struct wire_region_watch_result *seen)
 {
 	struct watch *watch = &region->watch;
 
@@ -243,12 +374,25 @@ void watch_rearmed(struct shmb_region *region, int code)
 			watch->event_size = watch->size;
 		watch->events |= SHMB_EVENT_REMOVED;
 	}
-	watch_armed(region);
+	watch_armed(region, code == 0 ? seen : NULL);
 	if (code == 0 || code == SHMB_ENOENT || !watch->registered || region->client->gone)
 		return;
 	/* If it has been replaced meanwhile, arming it once more does no harm. */
 	set_unarmed(region, true);
 	try_later(region->client);
+}
+
+static unsigned look_at_counters(struct watch *watch)
+{
+	unsigned types = 0;
+
+	if (watch->event_metadata != watch->metadata)
+		types |= SHMB_EVENT_METADATA;
+	if (watch->event_deaths != watch->deaths)
+		types |= SHMB_EVENT_OWNER_DIED;
+	watch->metadata = watch->event_metadata;
+	watch->deaths = watch->event_deaths;
+	return types;
 }
 
 /* What is new since it was last told. */
@@ -258,18 +402,20 @@ static struct shmb_event look(struct shmb_region *region)
 	uint64_t now = layout_publish_sequence(region->page), size = watch->size;
 	struct shmb_event event = {
 		.struct_size = sizeof(event),
-		.types = watch->events & (SHMB_EVENT_REMOVED | SHMB_EVENT_DISCONNECTED),
+		.types = watch->events &
+			 (SHMB_EVENT_REMOVED | SHMB_EVENT_DISCONNECTED | SHMB_EVENT_FILE),
 		.sequence = now,
 	};
 
+	event.types |= look_at_counters(watch);
 	if (watch->events & TYPES_WIRE)
-		size = watch->event_size < region->capacity ? watch->event_size : region->capacity;
+		size = watch->event_size;
 	if (now != watch->sequence)
 		event.types |= SHMB_EVENT_PUBLISHED;
 	if (size != watch->size)
 		event.types |= SHMB_EVENT_RESIZED;
 	event.types &= watch->types | SHMB_EVENT_DISCONNECTED;
-	event.size = size;
+	event.size = watch->events & TYPES_WIRE ? size : region_bytes(region);
 	if (event.types & SHMB_EVENT_PUBLISHED)
 		publish_range(region, watch->sequence, now, &event.offset, &event.length);
 	watch->sequence = now;
@@ -316,12 +462,19 @@ static int begin(struct shmb_region *region, const struct watch *wanted, uint64_
 		 struct wire_region_watch_params *ret_params)
 {
 	struct watch *watch = &region->watch;
+	int result = 0;
 
 	/* Under the mutex, as closing ends watches under it. */
 	if (region->closed || region->client->freed)
 		return SHMB_ECLOSED;
 	if (region->client->gone)
 		return SHMB_EDISCONNECTED;
+	if (wanted->types & SHMB_EVENT_FILE)
+		result = begin_file(region);
+	else
+		end_file(region);
+	if (result < 0)
+		return result;
 	if (!watch->registered)
 		insert(region);
 	watch->types = wanted->types | SHMB_EVENT_DISCONNECTED;
@@ -329,6 +482,9 @@ static int begin(struct shmb_region *region, const struct watch *wanted, uint64_
 	watch->userdata = wanted->userdata;
 	watch->sequence = wanted->sequence;
 	watch->size = region_bytes(region);
+	watch->counted = false;
+	watch->metadata = watch->event_metadata = watch->deaths = watch->event_deaths = 0;
+	watch->events &= ~(unsigned)SHMB_EVENT_FILE;
 	watch->serial++;
 	watch->n_arming++;
 	set_unarmed(region, false);
@@ -356,9 +512,9 @@ static int arm(struct shmb_region *region, const struct watch *wanted, struct ca
 
 	pthread_mutex_lock(&client->mutex);
 	error.code = begin(region, wanted, &serial, &params);
-	if (error.code == 0 && params.types == 0) { /* the end of the connection shows by itself */
+	if (error.code == 0 && params.types == 0) { /* the rest shows by itself */
 		disarm(region);
-		watch_armed(region);
+		watch_armed(region, NULL);
 	}
 	pthread_mutex_unlock(&client->mutex);
 	if (error.code < 0 || params.types == 0) {
@@ -375,7 +531,7 @@ static int arm(struct shmb_region *region, const struct watch *wanted, struct ca
 	pthread_mutex_lock(&client->mutex);
 	if (!abandoned) {
 		if (call->watching) /* it could not even be sent */
-			watch_armed(region);
+			watch_armed(region, NULL);
 		call_free(call);
 	}
 	if (error.code < 0)

@@ -13,6 +13,7 @@
 #include "remember.h"
 #include "session.h"
 #include "slots.h"
+#include "watch.h"
 
 #include <shmbroker/shmbroker.h>
 
@@ -85,6 +86,17 @@ static int tell_readers(struct broker *broker, struct region *region)
 	return slots_unreachable(result);
 }
 
+/* Watchers, when it is repaired; but counted, for the daemon after this one, as long as it is not.
+ */
+static void count_death(struct broker *broker, struct region *region)
+{
+	region_count(region, SHMB_EVENT_OWNER_DIED);
+	if (remember_reserve(broker, false) < 0)
+		return; /* told, unless we are killed before */
+	remember_object(broker, region);
+	manifest_commit(&broker->manifest);
+}
+
 /* The publish page first, as long as the dead one's claim still keeps others out. Later rounds find
  * nothing to repair, and wake. */
 static int undo(struct broker *broker, void *object, uint32_t slot, uint32_t round)
@@ -92,19 +104,25 @@ static int undo(struct broker *broker, void *object, uint32_t slot, uint32_t rou
 	struct region *region = object;
 	struct layout_locker dead;
 	struct guard guard;
+	bool died_holding;
 	int result = open_guard(broker, region, &guard);
 
 	if (result < 0)
 		return slots_unreachable(result);
 	dead = locker_of(region, guard.data, slot);
-	if (region->kind == OBJECT_REGION && layout_lock_died_holding(&dead))
+	died_holding = region->kind == OBJECT_REGION && layout_lock_died_holding(&dead);
+	if (died_holding)
 		result = tell_readers(broker, region);
+	if (result == 0 && died_holding)
+		count_death(broker, region);
 	if (result == 0) {
 		layout_lock_repair(&dead);
 		if (wake_sleepers(&dead) && round + 1 < SLOTS_WAKE_ROUNDS)
 			result = SLOTS_MORE;
 	}
 	guard_close(&guard);
+	if (died_holding)
+		region_notify(broker, region);
 	return result;
 }
 

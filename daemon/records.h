@@ -65,6 +65,7 @@ struct record_object {
 	uint16_t mode, n_slots;
 	uint8_t kind, lifetime, backing, semaphore_kind;
 	uint8_t removed, resizing, zero[6];
+	uint32_t metadata, deaths; /* counters, see watch.c */
 #if MANIFEST_VERSION > 1
 	uint64_t later;
 #endif

@@ -428,6 +428,8 @@ static void fill_object(struct recovery *recovery, struct object_found *found)
 	region->n_slots = record->n_slots;
 	region->lifetime = record->lifetime;
 	region->resizing = record->resizing;
+	region->metadata = record->metadata;
+	region->deaths = record->deaths;
 }
 
 /* Return: 0, or a negative errno with nothing entered anywhere. */

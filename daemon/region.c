@@ -431,6 +431,8 @@ int region_chown(struct broker *broker, struct region *region, uid_t uid, gid_t 
 		}
 		uncharge(broker, region->account, region->segments.backing, cost);
 	}
+	if (account != region->account || gid != region->gid)
+		region_count(region, SHMB_EVENT_METADATA);
 	account_put(region->account);
 	region->account = account;
 	region->gid = gid;

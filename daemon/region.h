@@ -34,6 +34,7 @@ struct attachment {
 	uint16_t slot;       /* in the lock; 0: none */
 	uint8_t access;      /* enum shmb_access */
 	uint8_t watch_types; /* what the armed watch is for; 0: none armed */
+	uint8_t watch_due;   /* of these, what happened that nothing else shows */
 	bool watch_charged;  /* armed, or fired and not ended */
 	bool remembered;     /* in the manifest */
 	uint64_t watch_sequence, watch_size;
@@ -60,6 +61,7 @@ struct region {
 	int64_t created;
 	gid_t gid;
 	uint32_t n_attachments, n_readers;
+	uint32_t metadata, deaths; /* how often they changed or happened, see watch.c */
 	uint16_t mode;
 	uint16_t n_slots; /* how many its lock has, or will have */
 	uint8_t kind;     /* enum object_kind */

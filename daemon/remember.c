@@ -67,6 +67,8 @@ static void append_object(struct manifest *manifest, const struct region *region
 		.backing = (uint8_t)region->segments.backing->number,
 		.removed = region->removed,
 		.resizing = region->resizing,
+		.metadata = region->metadata,
+		.deaths = region->deaths,
 	};
 
 	for (int i = 0; i < SEGMENT_COUNT; i++)

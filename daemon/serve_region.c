@@ -273,6 +273,16 @@ int serve_region_resize(struct request *request)
 			    request->msgid, request->wants_reply, &request->failure);
 }
 
+static int done_and_told(struct request *request, struct region *region)
+{
+	int result;
+
+	request_done(request, NULL, false);
+	result = request_answer(request, &(struct wire_empty){ 0 });
+	region_notify(request->broker, region);
+	return result;
+}
+
 int serve_region_chmod(struct request *request)
 {
 	const struct wire_region_chmod_params *params = request->params;
@@ -281,10 +291,11 @@ int serve_region_chmod(struct request *request)
 
 	if (result != 0)
 		return result;
+	if (params->mode != region->mode)
+		region_count(region, SHMB_EVENT_METADATA);
 	region->mode = (uint16_t)params->mode;
 	remember_object(request->broker, region);
-	request_done(request, NULL, false);
-	return request_answer(request, &(struct wire_empty){ 0 });
+	return done_and_told(request, region);
 }
 
 int serve_region_chown(struct request *request)
@@ -304,10 +315,7 @@ int serve_region_chown(struct request *request)
 			      gid))
 		return answer_fail(&request->failure, SHMB_EACCES, "owner");
 	result = region_chown(request->broker, region, uid, gid, &request->failure);
-	if (result != 0)
-		return result;
-	request_done(request, NULL, false);
-	return request_answer(request, &(struct wire_empty){ 0 });
+	return result != 0 ? result : done_and_told(request, region);
 }
 
 int serve_region_remove(struct request *request)
@@ -330,16 +338,21 @@ int serve_region_remove(struct request *request)
 int serve_region_watch(struct request *request)
 {
 	const struct wire_region_watch_params *params = request->params;
+	struct wire_region_watch_result answer = {
+		.has = WIRE_HAS(region_watch_result, metadata) |
+		       WIRE_HAS(region_watch_result, deaths),
+	};
 	struct attachment *attachment;
 	int result = find_attached(request, params->handle, &attachment);
 
 	if (result != 0)
 		return result;
-	result = watch_set(request->broker, attachment, (unsigned)params->types, params->sequence,
-			   params->size, &request->failure);
+	result = watch_set(request->broker, attachment, params, &request->failure);
 	if (result != 0)
 		return result;
-	request_answer(request, &(struct wire_empty){ 0 });
+	answer.metadata = attachment->region->metadata;
+	answer.deaths = attachment->region->deaths;
+	request_answer(request, &answer);
 	region_notify(request->broker, attachment->region); /* it may have happened already */
 	return 0;
 }

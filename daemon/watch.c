@@ -3,6 +3,13 @@
  * Watches. A publisher that finds the region armed tells the broker, which looks who is to be told.
  * It may be stopped between clearing the flag and telling, or find its socket full, or lie: so, as
  * with every sleep here, what is armed is looked at again within a second.
+ *
+ * What a watch waits for is a difference to what its client has seen, so that nothing is missed
+ * between two watches. Sequence, size and removal are there to be compared. Changes of metadata and
+ * deaths of lock holders leave nothing that could be, so they are counted. The counters are in the
+ * region's record, written with the change itself, and before a dead holder's slot is repaired: a
+ * daemon that is killed in between has the next one count that death again, which tells somebody
+ * twice and leaves nobody out.
  */
 #include "watch.h"
 
@@ -33,7 +40,7 @@ static void disarm(struct broker *broker, struct attachment *attachment)
 
 	if (!attachment->watch_types)
 		return;
-	attachment->watch_types = 0;
+	attachment->watch_types = attachment->watch_due = 0;
 	DL_DELETE2(region->armed, attachment, previous, next);
 	broker->regions.n_watches--;
 	if (region->armed)
@@ -68,12 +75,26 @@ void watch_end(struct broker *broker, struct attachment *attachment)
 	attachment->watch_charged = false;
 }
 
-int watch_set(struct broker *broker, struct attachment *attachment, unsigned types,
-	      uint64_t sequence, uint64_t size, struct failure *failure)
+/* A client that does not say what it has seen has seen what there is. */
+static unsigned counted_since(const struct region *region,
+			      const struct wire_region_watch_params *seen)
+{
+	unsigned types = 0;
+
+	if (seen->has & WIRE_HAS(region_watch_params, metadata) &&
+	    seen->metadata != region->metadata)
+		types |= SHMB_EVENT_METADATA;
+	if (seen->has & WIRE_HAS(region_watch_params, deaths) && seen->deaths != region->deaths)
+		types |= SHMB_EVENT_OWNER_DIED;
+	return types;
+}
+
+int watch_set(struct broker *broker, struct attachment *attachment,
+	      const struct wire_region_watch_params *wanted, struct failure *failure)
 {
 	uint64_t limit = broker->settings.per_user[CHARGE_WATCHES];
 
-	if (!types) {
+	if (!wanted->types) {
 		watch_end(broker, attachment);
 		return 0;
 	}
@@ -83,9 +104,10 @@ int watch_set(struct broker *broker, struct attachment *attachment, unsigned typ
 					 limit);
 	attachment->watch_charged = true;
 	disarm(broker, attachment);
-	attachment->watch_sequence = sequence;
-	attachment->watch_size = size;
-	arm(broker, attachment, types);
+	attachment->watch_sequence = wanted->sequence;
+	attachment->watch_size = wanted->size;
+	attachment->watch_due = (uint8_t)counted_since(attachment->region, wanted);
+	arm(broker, attachment, (unsigned)wanted->types);
 	return 0;
 }
 
@@ -94,7 +116,7 @@ int watch_set(struct broker *broker, struct attachment *attachment, unsigned typ
 static unsigned due(const struct attachment *attachment, uint64_t sequence)
 {
 	const struct region *region = attachment->region;
-	unsigned types = 0;
+	unsigned types = attachment->watch_due;
 
 	if (sequence != attachment->watch_sequence)
 		types |= SHMB_EVENT_PUBLISHED;
@@ -108,13 +130,31 @@ static unsigned due(const struct attachment *attachment, uint64_t sequence)
 static void fire(struct broker *broker, struct attachment *attachment, unsigned types,
 		 uint64_t sequence)
 {
-	const struct wire_region_event event = { .handle = attachment->handle,
-						 .types = types,
-						 .sequence = sequence,
-						 .size = attachment->region->size };
+	const struct region *region = attachment->region;
+	const struct wire_region_event event = {
+		.has = WIRE_HAS(region_event, metadata) | WIRE_HAS(region_event, deaths),
+		.handle = attachment->handle,
+		.types = types,
+		.sequence = sequence,
+		.size = region->size,
+		.metadata = region->metadata,
+		.deaths = region->deaths,
+	};
 
 	disarm(broker, attachment);
 	peer_notify(attachment->session->peer, WIRE_REGION_EVENT, &event);
+}
+
+void region_count(struct region *region, unsigned type)
+{
+	struct attachment *attachment;
+
+	if (type == SHMB_EVENT_METADATA)
+		region->metadata++;
+	else
+		region->deaths++;
+	DL_FOREACH2(region->armed, attachment, next)
+		attachment->watch_due |= (uint8_t)type;
 }
 
 /*

@@ -11,20 +11,28 @@
 struct attachment;
 struct broker;
 struct region;
+struct wire_region_watch_params;
 
 /*
- * watch_set() - arm the watch of an attachment, in place of an earlier one; with no @types end it
- * @types:           enum shmb_event_type, what to tell of
- * @sequence, @size: what the client has seen; call region_notify() after answering
+ * watch_set() - arm the watch of an attachment, in place of an earlier one; with no types end it
+ * @wanted: what to tell of, and what the client has seen; call region_notify() after answering
  *
  * Charged from the first time until it is ended, armed or not: a client that is busy with an event
  * finds its place when it comes back.
  */
-int watch_set(struct broker *broker, struct attachment *attachment, unsigned types,
-	      uint64_t sequence, uint64_t size, struct failure *failure);
+int watch_set(struct broker *broker, struct attachment *attachment,
+	      const struct wire_region_watch_params *wanted, struct failure *failure);
 
 /* watch_end() - no watch any more */
 void watch_end(struct broker *broker, struct attachment *attachment);
+
+/*
+ * region_count() - something happened that no state of the region shows: SHMB_EVENT_METADATA or
+ * SHMB_EVENT_OWNER_DIED
+ *
+ * Before it is remembered; region_notify() when it can be told.
+ */
+void region_count(struct region *region, unsigned type);
 
 /* region_notify() - fire every watch whose condition holds */
 void region_notify(struct broker *broker, struct region *region);

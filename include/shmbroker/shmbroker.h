@@ -823,9 +823,11 @@ enum shmb_event_type {
 	SHMB_EVENT_REMOVED = 4,
 	SHMB_EVENT_DISCONNECTED = 8, /* no way back to the broker; always told, ends the watch */
 	SHMB_EVENT_METADATA = 16,    /* mode, owner or group were changed */
-	SHMB_EVENT_OWNER_DIED = 32,  /* while it held the region's lock exclusively */
+	SHMB_EVENT_OWNER_DIED = 32,  /* it, or its handle, ended with the region's lock held
+					exclusively */
 	SHMB_EVENT_FILE = 64, /* the file was written, shortened, renamed or deleted otherwise than
-				 through the region; mapped writes are not seen */
+				 through the region; mapped writes are not seen, a resize of the
+				 region is */
 };
 
 struct shmb_event {
@@ -851,7 +853,14 @@ typedef void (*shmb_event_fn)(struct shmb_region *region, const struct shmb_even
  * is always told, not every step. At most one is on its way at a time, so a slow program is never
  * flooded.
  *
- * Return: 0, or SHMB_EINVAL, SHMB_EDQUOT.
+ * SHMB_EVENT_FILE is for handles that keep a descriptor (those of files do), and comes from the
+ * system, not from the broker.
+ *
+ * Return: 0, or SHMB_EINVAL (an unknown type; one that an older broker does not know), SHMB_EDQUOT,
+ * and for SHMB_EVENT_FILE
+ *   SHMB_ENOTSUP  the handle has no descriptor, or the system does not tell of changes to files
+ *   SHMB_EACCES   this user may not read the file by itself
+ *   SHMB_ENOSPC, SHMB_EMFILE, SHMB_ENOMEM  the system's limits on such watches are reached
  */
 int shmb_region_watch(struct shmb_region *region, unsigned types, uint64_t seen,
 		      shmb_event_fn callback, void *userdata);

@@ -272,7 +272,7 @@ static void a_watch_may_be_refused(void **state)
 	struct state *all = *state;
 	struct shmb_error error = { .struct_size = sizeof(error) };
 
-	assert_code(shmb_region_watch(all->region, 16, 0, on_event, all), SHMB_EINVAL);
+	assert_code(shmb_region_watch(all->region, 128, 0, on_event, all), SHMB_EINVAL);
 	assert_code(shmb_region_watch(all->region, 1, 0, NULL, all), SHMB_EINVAL);
 	fake_handle(all->fake, WIRE_REGION_WATCH, refuse_watch);
 	assert_code(shmb_region_watch(all->region, 1, 0, on_event, all), SHMB_EDQUOT);
