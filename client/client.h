@@ -22,6 +22,7 @@
 #include "error.h"
 #include "fork.h"
 #include "map.h"
+#include "mapped.h"
 #include "layout/publish.h"
 #include "layout/semaphore.h"
 #include "lock.h"
@@ -225,16 +226,34 @@ struct watch {
 	uint64_t file_links;
 };
 
+/* Bits of shmb_region.state: what a fast path must not pass by. See touch.h. */
+enum region_state {
+	REGION_CLOSED = 1 << 0,
+	REGION_FAULTED = 1 << 1,   /* memory of the data has vanished in a mapping of this handle */
+	REGION_PAGE_LOST = 1 << 2, /* the publish page has */
+	REGION_NO_READ = 1 << 3,   /* opened without SHMB_READ */
+	REGION_NO_WRITE = 1 << 4,  /* or without SHMB_WRITE */
+	REGION_COUNTED = 1 << 5,   /* a flush policy counts what is written */
+};
+
 struct shmb_region {
-	/* What reading and writing touch: one cache line. */
-	unsigned char *data;
+	/*
+	 * What reading and writing touch: one cache line.
+	 *
+	 * `data`, `capacity` and `generation_seen` change when the region moves to another segment,
+	 * stored in this order and to be loaded in the opposite one, as region_check() in touch.h
+	 * does: what is behind `data` is never shorter than a capacity that was loaded before.
+	 */
+	_Atomic(unsigned char *) data;
 	struct layout_publish *page;
-	uint64_t capacity;
-	_Atomic bool closed;
+	_Atomic uint64_t capacity;
+	_Atomic uint32_t state;           /* enum region_state, ored */
+	_Atomic uint32_t generation_seen; /* of the data segment, as the page says it */
+	_Atomic uint64_t last_write;      /* bytes */
+	uint32_t generation;              /* see fork.h */
 	unsigned access;
-	uint32_t generation;
-	_Atomic uint32_t n_sleeping; /* threads of this process in shmb_region_wait() */
 	_Atomic int64_t spin_ns;     /* what shmb_region_wait() has learnt */
+	_Atomic uint32_t n_sleeping; /* threads of this process in shmb_region_wait() */
 
 	/* And locking: begins another. */
 	struct locker locker;
@@ -243,8 +262,13 @@ struct shmb_region {
 	_Atomic unsigned refs;
 	uint32_t handle;
 	uint64_t id;
-	int fd; /* -1: not kept */
-	struct mapping data_mapping, page_mapping;
+	unsigned flags; /* enum shmb_region_flags that it was made with */
+	enum shmb_backing backing;
+	int fd;                          /* -1: not kept */
+	_Atomic(struct mapped *) mapped; /* what `data` is in, and those before it; see mapped.h */
+	_Atomic uint32_t n_holds;        /* see region_hold() */
+	struct mapping page_mapping;
+	_Atomic int last_flush; /* 0 or an error */
 	struct error_slot error;
 
 	/* Guarded by the client's mutex. */
@@ -523,12 +547,17 @@ struct shmb_region *region_ref(struct shmb_region *region);
 /* region_unref() - no mutex held */
 void region_unref(struct shmb_region *region);
 
+static inline bool region_closed(const struct shmb_region *region)
+{
+	return atomic_load_explicit(&region->state, memory_order_relaxed) & REGION_CLOSED;
+}
+
 /* region_usable() - 0, SHMB_ECLOSED or SHMB_EFORKED */
 static inline int region_usable(const struct shmb_region *region)
 {
 	if (unlikely(fork_crossed(region->generation)))
 		return SHMB_EFORKED;
-	if (unlikely(atomic_load_explicit(&region->closed, memory_order_relaxed)))
+	if (unlikely(region_closed(region)))
 		return SHMB_ECLOSED;
 	return 0;
 }
@@ -537,14 +566,37 @@ static inline int region_usable(const struct shmb_region *region)
 static inline uint64_t region_bytes(const struct shmb_region *region)
 {
 	uint64_t size = atomic_load_explicit(&region->page->size, memory_order_relaxed);
+	uint64_t capacity = atomic_load_explicit(&region->capacity, memory_order_relaxed);
 
-	return size < region->capacity ? size : region->capacity;
+	return size < capacity ? size : capacity;
 }
 
 /* region_within() - does the range lie within @size bytes? */
 static inline bool region_within(uint64_t offset, uint64_t length, uint64_t size)
 {
 	return length <= size && offset <= size - length;
+}
+
+/* region_mapping() - of the data, as of now */
+static inline struct mapping *region_mapping(const struct shmb_region *region)
+{
+	return &atomic_load(&region->mapped)->mapping;
+}
+
+/*
+ * region_hold(), region_release() - what is handed out and refers to the region (views, windows,
+ * cursors, walks): as long as there is any, it is not unmapped
+ *
+ * A view also keeps the mapping it is in, see mapped.h.
+ */
+static inline void region_hold(struct shmb_region *region)
+{
+	atomic_fetch_add_explicit(&region->n_holds, 1, memory_order_relaxed);
+}
+
+static inline void region_release(struct shmb_region *region)
+{
+	atomic_fetch_sub_explicit(&region->n_holds, 1, memory_order_release);
 }
 
 /* region_refuse_bounds() - keep the particulars. Return: SHMB_EBOUNDS (or why there are no bounds
@@ -608,5 +660,19 @@ void watch_disconnect_all(struct shmb_client *client);
  * held).
  */
 int watch_run(struct shmb_region *region);
+
+/* ---- io.c ---- */
+
+/* flush_count() - a write was made through a handle with a flush policy (REGION_COUNTED). Return:
+ * 0, or what the flush that it caused says. */
+int flush_count(struct shmb_region *region, uint64_t offset, uint64_t length);
+
+/* ---- follow.c ---- */
+
+/* region_follow() - map the data segment that the broker says the region has now. Return: 0, or an
+ * error without particulars: SHMB_ENOTSUP, SHMB_ETIMEDOUT, ... */
+int region_follow(struct shmb_region *region);
+
+#include "touch.h"
 
 #endif

@@ -13,37 +13,125 @@
  */
 enum { STRING_SCAN = 65536 };
 
-static inline int check_read(struct shmb_region *region, uint64_t offset, uint64_t length)
-{
-	int result = region_usable(region);
+/* ---- Copies ---- */
 
-	if (unlikely(result < 0))
-		return region_refuse(region, result, NULL);
-	if (unlikely(!region_within(offset, length, region_bytes(region))))
-		return region_refuse_bounds(region, offset, length);
-	return 0;
+/*
+ * The fast way is one piece that nothing comes in between; the slow one does it again from the
+ * beginning, which nobody can tell from having come a moment later.
+ */
+
+static int copy_pieces_out(struct shmb_region *region, uint64_t offset, unsigned char *buffer,
+			   uint64_t length, const unsigned char *data)
+{
+	uint64_t done = 0;
+	int result;
+
+	do {
+		uint64_t piece = length - done < REGION_PIECE ? length - done : REGION_PIECE;
+
+		if (piece > 0)
+			memcpy(buffer + done, data + done, (size_t)piece);
+		result = region_after_read(region, offset + done, piece, data + done);
+		done += piece;
+	} while (result == 0 && done < length);
+	return result;
 }
 
-static inline int check_write(struct shmb_region *region, uint64_t offset, uint64_t length)
+static int copy_pieces_in(struct shmb_region *region, uint64_t offset, const unsigned char *buffer,
+			  uint64_t length, unsigned char *data)
 {
-	int result = region_usable(region);
+	uint64_t done = 0;
+	int result;
 
-	if (unlikely(result < 0))
-		return region_refuse(region, result, NULL);
-	if (unlikely(!(region->access & SHMB_WRITE)))
-		return region_refuse(region, SHMB_EMODE, "write");
-	if (unlikely(!region_within(offset, length, region_bytes(region))))
-		return region_refuse_bounds(region, offset, length);
-	return 0;
+	do {
+		uint64_t piece = length - done < REGION_PIECE ? length - done : REGION_PIECE;
+
+		if (piece > 0)
+			memcpy(data + done, buffer + done, (size_t)piece);
+		/* It is one write for those who count, at the end. */
+		result = region_after(region, REGION_LOST, offset + done, piece, data + done);
+		done += piece;
+	} while (result == 0 && done < length);
+	return result == 0 ? region_after_write(region, offset, length, data) : result;
+}
+
+static out_of_line int copy_out_slowly(struct shmb_region *region, uint64_t offset, void *buffer,
+				       size_t length)
+{
+	unsigned char *data;
+	int result;
+
+	do {
+		result = region_check_read(region, offset, length, &data);
+		if (result == 0)
+			result = copy_pieces_out(region, offset, buffer, length, data);
+	} while (result > 0);
+	return result;
+}
+
+static out_of_line int copy_in_slowly(struct shmb_region *region, uint64_t offset,
+				      const void *buffer, size_t length)
+{
+	unsigned char *data;
+	int result;
+
+	do {
+		result = region_check_write(region, offset, length, &data);
+		if (result == 0)
+			result = copy_pieces_in(region, offset, buffer, length, data);
+	} while (result > 0);
+	return result == 0 ? 0 : region_write_failed(region, result);
+}
+
+static always_inline int copy_out(struct shmb_region *region, uint64_t offset, void *buffer,
+				  size_t length)
+{
+	unsigned char *base;
+
+	if (likely(length <= REGION_PIECE) &&
+	    likely(region_check_fast(region, REGION_BARS_READ, offset, length, &base))) {
+		if (likely(length > 0))
+			memcpy(buffer, base + offset, length);
+		if (likely(region_after_fast(region, REGION_AFTER_READ, base)))
+			return 0;
+	}
+	return copy_out_slowly(region, offset, buffer, length);
+}
+
+static always_inline int copy_in(struct shmb_region *region, uint64_t offset, const void *buffer,
+				 size_t length)
+{
+	unsigned char *base;
+
+	if (likely(length <= REGION_PIECE) &&
+	    likely(region_check_fast(region, REGION_BARS_WRITE_FAST, offset, length, &base))) {
+		if (likely(length > 0))
+			memcpy(base + offset, buffer, length);
+		region_set_last_write(region, length);
+		if (likely(region_after_fast(region, REGION_LOST, base)))
+			return 0;
+	}
+	return copy_in_slowly(region, offset, buffer, length);
+}
+
+int region_copy_out(struct shmb_region *region, uint64_t offset, void *buffer, size_t length)
+{
+	return copy_out(region, offset, buffer, length);
+}
+
+int region_copy_in(struct shmb_region *region, uint64_t offset, const void *buffer, size_t length)
+{
+	return copy_in(region, offset, buffer, length);
 }
 
 /* With SHMB_LOCKED. What is wrong with the call shows before waiting; the size may change
  * meanwhile.
  */
-static int read_locked(struct shmb_region *region, uint64_t offset, void *buffer, size_t length,
-		       unsigned flags)
+static out_of_line int read_locked(struct shmb_region *region, uint64_t offset, void *buffer,
+				   size_t length, unsigned flags)
 {
-	int result = check_read(region, offset, length);
+	unsigned char *data;
+	int result = region_check_read(region, offset, length, &data);
 
 	if (result == 0 && flags != SHMB_LOCKED)
 		result = region_refuse(region, SHMB_EINVAL, "flags");
@@ -51,27 +139,24 @@ static int read_locked(struct shmb_region *region, uint64_t offset, void *buffer
 		result = region_lock(region, SHMB_SHARED);
 	if (result < 0)
 		return result;
-	result = check_read(region, offset, length);
-	if (result == 0 && length > 0)
-		memcpy(buffer, region->data + offset, length);
+	result = region_copy_out(region, offset, buffer, length);
 	region_unlock(region);
 	return result;
 }
 
-static int write_locked(struct shmb_region *region, uint64_t offset, const void *buffer,
-			size_t length, unsigned flags)
+static out_of_line int write_locked(struct shmb_region *region, uint64_t offset, const void *buffer,
+				    size_t length, unsigned flags)
 {
-	int result = check_write(region, offset, length);
+	unsigned char *data;
+	int result = region_check_write(region, offset, length, &data);
 
 	if (result == 0 && flags != SHMB_LOCKED)
 		result = region_refuse(region, SHMB_EINVAL, "flags");
 	if (result == 0)
 		result = region_lock(region, SHMB_EXCLUSIVE);
 	if (result < 0)
-		return result;
-	result = check_write(region, offset, length);
-	if (result == 0 && length > 0)
-		memcpy(region->data + offset, buffer, length);
+		return region_write_failed(region, result);
+	result = region_copy_in(region, offset, buffer, length);
 	region_unlock(region);
 	return result;
 }
@@ -79,54 +164,69 @@ static int write_locked(struct shmb_region *region, uint64_t offset, const void 
 int shmb_region_read(struct shmb_region *region, uint64_t offset, void *buffer, size_t length,
 		     unsigned flags)
 {
-	int result;
-
 	if (unlikely(flags != 0))
 		return read_locked(region, offset, buffer, length, flags);
-	result = check_read(region, offset, length);
-	if (likely(result == 0 && length > 0))
-		memcpy(buffer, region->data + offset, length);
-	return result;
+	return copy_out(region, offset, buffer, length);
 }
 
 int shmb_region_write(struct shmb_region *region, uint64_t offset, const void *buffer,
 		      size_t length, unsigned flags)
 {
-	int result;
-
 	if (unlikely(flags != 0))
 		return write_locked(region, offset, buffer, length, flags);
-	result = check_write(region, offset, length);
-	if (likely(result == 0 && length > 0))
-		memcpy(region->data + offset, buffer, length);
-	return result;
+	return copy_in(region, offset, buffer, length);
 }
 
 /* ---- Integers ---- */
 
 #define READ_INTEGER(name, type, convert)                                                         \
+	static out_of_line int read_slowly_##name(struct shmb_region *region, uint64_t offset,    \
+						  type *ret_value)                                \
+	{                                                                                         \
+		type value = 0;                                                                   \
+		int result = copy_out_slowly(region, offset, &value, sizeof(value));              \
+                                                                                                  \
+		if (result == 0)                                                                  \
+			*ret_value = convert(value);                                              \
+		return result;                                                                    \
+	}                                                                                         \
+                                                                                                  \
 	int shmb_region_read_##name(struct shmb_region *region, uint64_t offset, type *ret_value) \
 	{                                                                                         \
-		int result = check_read(region, offset, sizeof(type));                            \
+		unsigned char *base;                                                              \
 		type value;                                                                       \
                                                                                                   \
-		if (unlikely(result < 0))                                                         \
-			return result;                                                            \
-		memcpy(&value, region->data + offset, sizeof(value));                             \
-		*ret_value = convert(value);                                                      \
-		return 0;                                                                         \
+		if (likely(region_check_fast(region, REGION_BARS_READ, offset, sizeof(type),      \
+					     &base))) {                                           \
+			memcpy(&value, base + offset, sizeof(value));                             \
+			if (likely(region_after_fast(region, REGION_AFTER_READ, base))) {         \
+				*ret_value = convert(value);                                      \
+				return 0;                                                         \
+			}                                                                         \
+		}                                                                                 \
+		return read_slowly_##name(region, offset, ret_value);                             \
 	}
 
-#define WRITE_INTEGER(name, type, convert)                                                    \
-	int shmb_region_write_##name(struct shmb_region *region, uint64_t offset, type value) \
-	{                                                                                     \
-		int result = check_write(region, offset, sizeof(type));                       \
-                                                                                              \
-		if (unlikely(result < 0))                                                     \
-			return result;                                                        \
-		value = convert(value);                                                       \
-		memcpy(region->data + offset, &value, sizeof(value));                         \
-		return 0;                                                                     \
+#define WRITE_INTEGER(name, type, convert)                                                         \
+	static out_of_line int write_slowly_##name(struct shmb_region *region, uint64_t offset,    \
+						   type value)                                     \
+	{                                                                                          \
+		return copy_in_slowly(region, offset, &value, sizeof(value));                      \
+	}                                                                                          \
+                                                                                                   \
+	int shmb_region_write_##name(struct shmb_region *region, uint64_t offset, type value)      \
+	{                                                                                          \
+		unsigned char *base;                                                               \
+                                                                                                   \
+		value = convert(value);                                                            \
+		if (likely(region_check_fast(region, REGION_BARS_WRITE_FAST, offset, sizeof(type), \
+					     &base))) {                                            \
+			memcpy(base + offset, &value, sizeof(value));                              \
+			region_set_last_write(region, sizeof(type));                               \
+			if (likely(region_after_fast(region, REGION_LOST, base)))                  \
+				return 0;                                                          \
+		}                                                                                  \
+		return write_slowly_##name(region, offset, value);                                 \
 	}
 
 #define AS_IT_IS(value) (value)
@@ -163,40 +263,56 @@ static int refuse_string(struct shmb_region *region, uint64_t offset, uint64_t l
 }
 
 /*
- * How many bytes the string takes, its NUL included.
+ * How many bytes the string at @data takes, its NUL included.
  *
  * Return: 0, SHMB_EBOUNDS or SHMB_EOVERFLOW.
  */
-static int measure_string(struct shmb_region *region, uint64_t offset, size_t capacity,
-			  size_t *ret_bytes)
+static int measure_string(struct shmb_region *region, uint64_t offset, const unsigned char *data,
+			  uint64_t left, size_t capacity, size_t *ret_bytes)
 {
-	uint64_t size = region_bytes(region), left = size - offset, scan = left;
-	const unsigned char *start = region->data + offset, *nul;
+	uint64_t scan = left;
+	const unsigned char *nul;
 
-	if (offset >= size) /* smaller since the caller looked */
-		return region_refuse_bounds(region, offset, 1);
 	if (scan > STRING_SCAN && scan - STRING_SCAN > capacity)
 		scan = (uint64_t)capacity + STRING_SCAN;
-	nul = memchr(start, '\0', (size_t)scan);
+	nul = memchr(data, '\0', (size_t)scan);
 	if (!nul && scan == left)
 		return region_refuse_bounds(region, offset, left + 1);
 	if (!nul)
 		return refuse_string(region, offset, scan, capacity);
-	*ret_bytes = (size_t)(nul - start) + 1;
+	*ret_bytes = (size_t)(nul - data) + 1;
 	return *ret_bytes <= capacity ? 0 : refuse_string(region, offset, *ret_bytes, capacity);
+}
+
+/* Return: 0; 1: again; or an error. */
+static int read_string(struct shmb_region *region, uint64_t offset, char *buffer, size_t capacity,
+		       size_t *ret_bytes)
+{
+	uint64_t size = region_bytes(region), left = offset < size ? size - offset : 1;
+	unsigned char *data;
+	int result = region_check_read(region, offset, left, &data), found;
+
+	if (result < 0) /* also if it is smaller since we looked */
+		return result;
+	found = measure_string(region, offset, data, left, capacity, ret_bytes);
+	if (found == 0)
+		memcpy(buffer, data, *ret_bytes);
+	/* Zeros that should not be there end a string, too. */
+	result = region_after_read(region, offset, found == 0 ? *ret_bytes : left, data);
+	return result == 0 ? found : result;
 }
 
 int64_t shmb_region_read_string(struct shmb_region *region, uint64_t offset, char *buffer,
 				size_t capacity)
 {
-	int result = check_read(region, offset, 1);
 	size_t bytes = 0;
+	int result;
 
-	if (result == 0)
-		result = measure_string(region, offset, capacity, &bytes);
+	do {
+		result = read_string(region, offset, buffer, capacity, &bytes);
+	} while (result > 0);
 	if (result < 0)
 		return result;
-	memcpy(buffer, region->data + offset, bytes);
 	/* Another process may have written meanwhile: what was copied is what counts. */
 	buffer[bytes - 1] = '\0';
 	return (int64_t)strlen(buffer);
@@ -223,17 +339,10 @@ static int refuse_alignment(struct shmb_region *region, uint64_t offset, size_t 
 	return error_set(&region->error, &error);
 }
 
-int shmb_region_view(struct shmb_region *region, uint64_t offset, size_t length, size_t alignment,
-		     unsigned access, struct shmb_view *ret_view)
+/* What is asked for, before where it is. */
+static int check_view(struct shmb_region *region, uint64_t offset, size_t length, size_t alignment,
+		      unsigned access)
 {
-	int result;
-
-	if (alignment == 0)
-		alignment = 1;
-	result = access & SHMB_WRITE ? check_write(region, offset, length)
-				     : check_read(region, offset, length);
-	if (result < 0)
-		return result;
 	if (access != SHMB_READ && access != (SHMB_READ | SHMB_WRITE))
 		return region_refuse(region, SHMB_EINVAL, "access");
 	if (length == 0)
@@ -242,33 +351,73 @@ int shmb_region_view(struct shmb_region *region, uint64_t offset, size_t length,
 		return region_refuse(region, SHMB_EINVAL, "alignment");
 	if ((offset & (alignment - 1)) != 0)
 		return refuse_alignment(region, offset, length, alignment);
-	*ret_view = (struct shmb_view){
-		.data = region->data + offset,
-		.length = length,
-		.region = region,
-	};
 	return 0;
+}
+
+int shmb_region_view(struct shmb_region *region, uint64_t offset, size_t length, size_t alignment,
+		     unsigned access, struct shmb_view *ret_view)
+{
+	uint32_t bars =
+		access & SHMB_WRITE ? REGION_BARS_READ | REGION_BARS_WRITE : REGION_BARS_READ;
+	unsigned char *data;
+	int result;
+
+	for (;;) {
+		struct mapped *mapped;
+
+		result = region_check(region, bars, offset, length, &data);
+		if (result == 0)
+			result = check_view(region, offset, length, alignment ? alignment : 1,
+					    access);
+		if (result < 0)
+			return result;
+		mapped = mapped_hold(region);
+		if (likely((unsigned char *)mapped->mapping.data + offset == data)) {
+			region_hold(region);
+			*ret_view = (struct shmb_view){
+				.data = data,
+				.length = length,
+				.region = region,
+				.hold = mapped,
+			};
+			return 0;
+		}
+		mapped_release(mapped);
+	}
 }
 
 int shmb_view_release(struct shmb_view *view)
 {
-	if (view)
-		*view = (struct shmb_view){ .data = NULL };
+	if (!view || !view->hold)
+		return 0;
+	mapped_release(view->hold);
+	region_release(view->region);
+	*view = (struct shmb_view){ .data = NULL };
+	return 0;
+}
+
+int flush_count(struct shmb_region *region, uint64_t offset, uint64_t length)
+{
+	(void)region, (void)offset, (void)length;
 	return 0;
 }
 
 int shmb_region_flush(struct shmb_region *region, uint64_t offset, uint64_t length, unsigned flags)
 {
-	int result = check_read(region, offset, length);
+	struct mapped *mapped;
+	unsigned char *data;
+	int result = region_check(region, REGION_LOST, offset, length, &data);
 	uint64_t size;
 
 	if (result < 0)
 		return result;
 	if (flags & ~(unsigned)SHMB_FLUSH_START)
 		return region_refuse(region, SHMB_EINVAL, "flags");
+	mapped = mapped_hold(region);
 	size = region_bytes(region);
 	if (length == 0)
 		length = offset < size ? size - offset : 0;
-	result = map_flush(&region->data_mapping, offset, length);
+	result = map_flush(&mapped->mapping, offset, length);
+	mapped_release(mapped);
 	return result < 0 ? region_refuse(region, result, "flush") : 0;
 }

@@ -24,7 +24,7 @@ static void destroy(struct shmb_region *region)
 {
 	struct shmb_client *client = region->client;
 
-	map_release(&region->data_mapping);
+	mapped_free(atomic_load(&region->mapped));
 	map_release(&region->page_mapping);
 	locker_deinit(&region->locker, fork_crossed(region->generation));
 	if (!fork_crossed(region->generation))
@@ -53,12 +53,27 @@ static unsigned effective_access(const struct call *call)
 	return granted & (asked & SHMB_WRITE ? asked | SHMB_LOCK : asked);
 }
 
+static uint32_t state_of(unsigned access)
+{
+	uint32_t state = 0;
+
+	if (!(access & SHMB_READ))
+		state |= REGION_NO_READ;
+	if (!(access & SHMB_WRITE))
+		state |= REGION_NO_WRITE;
+	return state;
+}
+
 static int map_region(struct shmb_region *region, const struct call *call)
 {
 	bool writable = region->access & SHMB_WRITE, dump = call->attach->flags & SHMB_DUMP;
+	struct mapped *mapped = calloc(1, sizeof(*mapped));
 	int result;
 
-	result = map_segment(call->fds[0], region->capacity, writable, dump, &region->data_mapping);
+	if (!mapped)
+		return SHMB_ENOMEM;
+	atomic_init(&region->mapped, mapped);
+	result = map_segment(call->fds[0], region->capacity, writable, dump, &mapped->mapping);
 	if (result < 0)
 		return result;
 	/* One page, worth having in a core dump. */
@@ -66,7 +81,7 @@ static int map_region(struct shmb_region *region, const struct call *call)
 			     &region->page_mapping);
 	if (result < 0)
 		return result;
-	region->data = region->data_mapping.data;
+	atomic_init(&region->data, mapped->mapping.data);
 	region->page = region->page_mapping.data;
 	if (region->page->magic != LAYOUT_PUBLISH_MAGIC ||
 	    region->page->version != LAYOUT_PUBLISH_VERSION)
@@ -88,7 +103,11 @@ static int fill(struct shmb_region *region, struct call *call, const char **ret_
 		return SHMB_EPROTO;
 	region->handle = (uint32_t)attached->handle;
 	region->id = attached->id;
-	region->capacity = attached->capacity;
+	region->flags = call->attach->flags;
+	region->backing = (enum shmb_backing)attached->backing;
+	atomic_init(&region->capacity, attached->capacity);
+	atomic_init(&region->generation_seen, (uint32_t)attached->generation);
+	atomic_init(&region->state, state_of(region->access));
 	memcpy(region->name, call->attach->name, sizeof(region->name));
 	*ret_what = "map";
 	result = map_region(region, call);
@@ -155,7 +174,7 @@ static int end_use(struct shmb_region *region)
 {
 	struct shmb_client *client = region->client;
 
-	if (atomic_exchange(&region->closed, true))
+	if (atomic_fetch_or(&region->state, REGION_CLOSED) & REGION_CLOSED)
 		return SHMB_ECLOSED;
 	pthread_mutex_lock(&client->mutex);
 	watch_end(region);
@@ -197,7 +216,7 @@ int shmb_region_close(struct shmb_region *region)
 	 * "locks" zeros has no data to write; and nothing of ours reaches a slot that is not ours
 	 * any more. Where even zeros cannot be had the broker is told when the handle is freed.
 	 */
-	map_detach(&region->data_mapping);
+	mapped_detach(atomic_load(&region->mapped));
 	map_detach(&region->page_mapping);
 	if (locker_detach(&region->locker))
 		leave(region);
@@ -209,10 +228,10 @@ static void free_in_child(struct shmb_region *region)
 {
 	struct shmb_client *client = region->client;
 
-	if (!region->closed && region->fd >= 0)
+	if (!region_closed(region) && region->fd >= 0)
 		close(region->fd);
 	region->fd = -1;
-	map_release(&region->data_mapping);
+	atomic_store(&region->mapped, mapped_free(atomic_load(&region->mapped)));
 	map_release(&region->page_mapping);
 	/* A mutex that a thread of the parent held will never be free here; then the few bytes of
 	 * a handle with work queued stay. */
@@ -284,6 +303,28 @@ uint64_t shmb_region_size(struct shmb_region *region)
 uint64_t shmb_region_capacity(struct shmb_region *region)
 {
 	return region_usable(region) < 0 ? 0 : region->capacity;
+}
+
+int shmb_region_is_valid(struct shmb_region *region)
+{
+	return region_usable(region) == 0;
+}
+
+enum shmb_backing shmb_region_backing(struct shmb_region *region)
+{
+	return region_usable(region) < 0 ? SHMB_BACKING_DEFAULT : region->backing;
+}
+
+uint64_t shmb_region_last_write(struct shmb_region *region)
+{
+	return region_usable(region) < 0 ? 0 : atomic_load(&region->last_write);
+}
+
+int shmb_region_last_flush(struct shmb_region *region)
+{
+	int result = region_usable(region);
+
+	return result < 0 ? result : atomic_load(&region->last_flush);
 }
 
 unsigned shmb_region_access(struct shmb_region *region)

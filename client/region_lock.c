@@ -143,12 +143,13 @@ void region_unlock(struct shmb_region *region)
  *
  * Return: 0, SHMB_EBUSY, SHMB_EOWNERDEAD or SHMB_ENOTRECOVERABLE.
  */
-static int try_snapshot(const struct shmb_region *region, uint64_t offset, void *buffer,
-			size_t length)
+static int try_snapshot(struct shmb_region *region, uint64_t offset, void *buffer, size_t length)
 {
 	const struct layout_publish *page = region->page;
 	uint64_t sequence;
 	bool quiet = layout_snapshot_begin(page, &sequence);
+	unsigned char *data;
+	int result;
 
 	switch (atomic_load(&page->consistency)) {
 	case LAYOUT_CONSISTENT:
@@ -160,11 +161,18 @@ static int try_snapshot(const struct shmb_region *region, uint64_t offset, void 
 	}
 	if (!quiet)
 		return SHMB_EBUSY;
-	copy_racing(buffer, region->data + offset, length);
+	/* After the sequence: one who grew the region said so before it made that even. */
+	result = region_check_read(region, offset, length, &data);
+	if (result < 0)
+		return result;
+	copy_racing(buffer, data, length);
+	result = region_after_read(region, offset, length, data);
+	if (result != 0)
+		return result > 0 ? SHMB_EBUSY : result;
 	return layout_snapshot_end(page, sequence) ? 0 : SHMB_EBUSY;
 }
 
-static int try_until(const struct shmb_region *region, uint64_t offset, void *buffer, size_t length)
+static int try_until(struct shmb_region *region, uint64_t offset, void *buffer, size_t length)
 {
 	int result = try_snapshot(region, offset, buffer, length);
 	int64_t until;
@@ -184,15 +192,21 @@ static int try_until(const struct shmb_region *region, uint64_t offset, void *bu
 
 int shmb_region_snapshot(struct shmb_region *region, uint64_t offset, void *buffer, size_t length)
 {
-	int result = region_usable(region);
+	unsigned char *data;
+	int result = region_check_read(region, offset, length, &data);
 
 	if (unlikely(result < 0))
-		return region_refuse(region, result, NULL);
-	if (unlikely(!region_within(offset, length, region_bytes(region))))
-		return region_refuse_bounds(region, offset, length);
+		return result;
 	result = try_until(region, offset, buffer, length);
-	/* Last: a closed region reads as zeros. */
-	if (unlikely(region_usable(region) < 0))
-		return region_refuse(region, region_usable(region), NULL);
-	return result < 0 ? region_refuse(region, result, "snapshot") : 0;
+	switch (result) {
+	case SHMB_EBUSY:
+	case SHMB_EOWNERDEAD:
+	case SHMB_ENOTRECOVERABLE:
+		/* Last: a closed region reads as zeros. */
+		if (region_usable(region) < 0)
+			result = region_usable(region);
+		return region_refuse(region, result, "snapshot");
+	default: /* its particulars are kept already */
+		return result;
+	}
 }

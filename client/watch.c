@@ -465,7 +465,7 @@ static int begin(struct shmb_region *region, const struct watch *wanted, uint64_
 	int result = 0;
 
 	/* Under the mutex, as closing ends watches under it. */
-	if (region->closed || region->client->freed)
+	if (region_closed(region) || region->client->freed)
 		return SHMB_ECLOSED;
 	if (region->client->gone)
 		return SHMB_EDISCONNECTED;
