@@ -15,7 +15,8 @@
 
 static int copy_info(const struct wire_region_info *from, struct shmb_region_info *to)
 {
-	if (!wire_name_check(from->name.data, from->name.length, false))
+	/* Without a name it never had one. */
+	if (from->name.length > 0 && !wire_name_check(from->name.data, from->name.length, false))
 		return SHMB_EPROTO;
 	*to = (struct shmb_region_info){
 		.struct_size = sizeof(*to),
@@ -33,6 +34,8 @@ static int copy_info(const struct wire_region_info *from, struct shmb_region_inf
 		.removed = from->removed,
 	};
 	memcpy(to->name, from->name.data, from->name.length);
+	if (from->has & WIRE_HAS(region_info, path) && from->path.length < sizeof(to->path))
+		memcpy(to->path, from->path.data, from->path.length);
 	return 0;
 }
 

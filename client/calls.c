@@ -461,7 +461,7 @@ void call_give_back(struct shmb_client *client, struct call *call, bool failed)
 	}
 	/* Before the attachment ends: as long as it is there the name cannot mean another object,
 	 * unless somebody took it away. */
-	if (failed && created)
+	if (failed && created && call->attach->name[0] != '\0')
 		call_remove(client, call->attach->name, kind);
 	output_close(client, call->attach->close_room, (uint32_t)handle);
 	call->attach->close_room = NULL;

@@ -60,9 +60,9 @@ struct output {
 	TAILQ_ENTRY(output) link;
 	uint32_t msgid; /* of a request; 0: a notification */
 	uint32_t length;
-	bool repeat;    /* over the next connection, if this one breaks */
-	bool sent;      /* over this connection or one before: it may have been done */
-	bool queued;    /* in client->output, else in client->sent */
+	bool repeat;           /* over the next connection, if this one breaks */
+	bool sent;             /* over this connection or one before: it may have been done */
+	bool queued;           /* in client->output, else in client->sent */
 	struct passed *passed; /* owned; NULL: no descriptors travel with it */
 	uint8_t data[]; /* room for OUTPUT_CLOSE_BYTES at least, where made by output_new_close() */
 };
@@ -265,6 +265,7 @@ struct shmb_region {
 	unsigned flags; /* enum shmb_region_flags that it was made with */
 	enum shmb_backing backing;
 	int fd;                          /* -1: not kept */
+	char *path;                      /* of the file, as it was opened here; owned; NULL: none */
 	_Atomic(struct mapped *) mapped; /* what `data` is in, and those before it; see mapped.h */
 	_Atomic uint32_t n_holds;        /* see region_hold() */
 	struct mapping page_mapping;

@@ -4,7 +4,7 @@
  * back is made into a handle by region.c. Touches no mapping.
  */
 
-#include "client.h"
+#include "make.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,30 +21,25 @@ enum {
 
 /* ---- Asking for one ---- */
 
-/* A create or open, before it is sent. */
-struct request {
-	struct shmb_region_options options;
-	struct call *call;
-	union {
-		struct wire_region_create_params create;
-		struct wire_region_open_params open;
-	} params;
-};
-
-static int refuse(struct shmb_client *client, const char *what)
+int request_refuse(struct shmb_client *client, const char *what)
 {
 	return error_note(&client->error, SHMB_EINVAL, what);
 }
 
-static int check_common(struct shmb_client *client, const char *name, unsigned access,
-			const struct shmb_region_options *options)
+static int check_name(struct shmb_client *client, const char *name)
 {
 	if (!name || !wire_name_check(name, strlen(name), false))
-		return refuse(client, "name");
+		return request_refuse(client, "name");
+	return 0;
+}
+
+static int check_common(struct shmb_client *client, unsigned access,
+			const struct shmb_region_options *options)
+{
 	if (!(access & SHMB_READ) || access & ~(unsigned)ACCESS_ALL)
-		return refuse(client, "access");
+		return request_refuse(client, "access");
 	if (options->flags & ~(unsigned)FLAGS_ALL)
-		return refuse(client, "flags");
+		return request_refuse(client, "flags");
 	return 0;
 }
 
@@ -58,27 +53,32 @@ static int refuse_size(struct shmb_client *client, uint64_t size)
 static int check_create(struct shmb_client *client, uint64_t size,
 			const struct shmb_region_options *options)
 {
-	if (size == 0)
-		return refuse(client, "size");
-	if (options->capacity != 0 && options->capacity < size)
-		return refuse(client, "capacity");
+	bool file = options->backing == SHMB_BACKING_FILE;
+	const char *what = NULL;
+	int result;
+
+	if (size == 0 && !file)
+		return request_refuse(client, "size");
+	if (options->capacity != 0 && (file ? options->capacity != size : options->capacity < size))
+		return request_refuse(client, "capacity");
 	if (size > INT64_MAX || options->capacity > INT64_MAX)
 		return refuse_size(client, size > options->capacity ? size : options->capacity);
 	if (options->mode & ~(uint32_t)MODE_ALL)
-		return refuse(client, "mode");
-	if ((unsigned)options->backing > SHMB_BACKING_MEMFD)
-		return refuse(client, "backing");
+		return request_refuse(client, "mode");
+	if ((unsigned)options->backing > SHMB_BACKING_FILE)
+		return request_refuse(client, "backing");
 	if ((unsigned)options->lifetime > SHMB_PERSISTENT)
-		return refuse(client, "lifetime");
+		return request_refuse(client, "lifetime");
 	if (options->slots > LAYOUT_LOCK_SLOTS_MAX)
-		return refuse(client, "slots");
+		return request_refuse(client, "slots");
 	if (options->flags & SHMB_RESERVE && !(options->access & SHMB_WRITE))
 		return error_note(&client->error, SHMB_EMODE, "reserve");
-	return 0;
+	result = file_check(options, &what);
+	return result < 0 ? error_note(&client->error, result, what) : 0;
 }
 
-static int new_call(struct shmb_client *client, enum wire_method_id method, const char *name,
-		    unsigned access, struct request *request)
+int request_new_call(struct shmb_client *client, enum wire_method_id method, const char *name,
+		     unsigned access, struct request *request)
 {
 	struct call *call = call_new_attach(method, name);
 
@@ -118,27 +118,92 @@ static void fill_create(struct request *request, const char *name, uint64_t size
 		params->has |= WIRE_HAS(region_create_params, slots);
 }
 
-static int prepare_create(struct shmb_client *client, const char *name, uint64_t size,
-			  const struct shmb_region_options *options, bool open_existing,
-			  struct request *request)
+static int read_options(struct shmb_client *client, const struct shmb_region_options *options,
+			struct request *request)
+{
+	request->options = (struct shmb_region_options)SHMB_REGION_OPTIONS_INIT;
+	if (sized_read(&request->options, sizeof(request->options), options) < 0)
+		return request_refuse(client, "options");
+	return 0;
+}
+
+/* Nobody could find it again if it outlived its attachments. */
+static int check_anonymous(struct shmb_client *client, const struct request *request)
+{
+	return request->options.lifetime == SHMB_ATTACHED ? 0 : request_refuse(client, "lifetime");
+}
+
+/* What can be wrong before anybody is asked. @name: NULL for none. */
+static int check_request(struct shmb_client *client, const char *name, uint64_t size,
+			 const struct shmb_region_options *options, struct request *request)
 {
 	int result;
 
 	if (client_forked(client))
 		return SHMB_EFORKED;
-	request->options = (struct shmb_region_options)SHMB_REGION_OPTIONS_INIT;
-	if (sized_read(&request->options, sizeof(request->options), options) < 0)
-		return refuse(client, "options");
-	result = check_common(client, name, request->options.access, &request->options);
+	result = read_options(client, options, request);
+	if (result == 0 && name)
+		result = check_name(client, name);
+	if (result == 0)
+		result = check_common(client, request->options.access, &request->options);
 	if (result == 0)
 		result = check_create(client, size, &request->options);
-	if (result == 0)
-		result = new_call(client, WIRE_REGION_CREATE, name, request->options.access,
-				  request);
+	return result < 0 || name ? result : check_anonymous(client, request);
+}
+
+static int prepare_create(struct shmb_client *client, const char *name, uint64_t size,
+			  bool open_existing, struct request *request)
+{
+	int result = request_new_call(client, WIRE_REGION_CREATE, name, request->options.access,
+				      request);
+
 	if (result < 0)
 		return result;
 	request->call->attach->size = size;
 	fill_create(request, name, size, open_existing);
+	return 0;
+}
+
+/* Create only, of whatever backing. */
+static int prepare(struct shmb_client *client, const char *name, uint64_t size,
+		   const struct shmb_region_options *options, struct request *request)
+{
+	int result = check_request(client, name, size, options, request);
+	bool taken = false;
+
+	if (!name)
+		name = "";
+	if (result < 0)
+		return result;
+	if (request->options.backing != SHMB_BACKING_FILE)
+		return prepare_create(client, name, size, false, request);
+	result = adopt_prepare(client, name, size, request, &taken);
+	return taken ? error_note(&client->error, SHMB_EEXIST, NULL) : result;
+}
+
+int request_options(struct shmb_client *client, const struct shmb_region_options *options,
+		    unsigned access, struct request *request)
+{
+	int result = read_options(client, options, request);
+
+	if (result == 0)
+		result = check_common(client, access, &request->options);
+	return result;
+}
+
+int request_open(struct shmb_client *client, const char *name, unsigned access,
+		 struct request *request)
+{
+	int result;
+
+	request->options.flags &= FLAGS_OPEN;
+	result = request_new_call(client, WIRE_REGION_OPEN, name, access, request);
+	if (result < 0)
+		return result;
+	request->params.open = (struct wire_region_open_params){
+		.name = wire_string(name),
+		.access = access,
+	};
 	return 0;
 }
 
@@ -149,20 +214,10 @@ static int prepare_open(struct shmb_client *client, const char *name, unsigned a
 
 	if (client_forked(client))
 		return SHMB_EFORKED;
-	request->options = (struct shmb_region_options)SHMB_REGION_OPTIONS_INIT;
-	if (sized_read(&request->options, sizeof(request->options), options) < 0)
-		return refuse(client, "options");
-	result = check_common(client, name, access, &request->options);
-	request->options.flags &= FLAGS_OPEN;
+	result = check_name(client, name);
 	if (result == 0)
-		result = new_call(client, WIRE_REGION_OPEN, name, access, request);
-	if (result < 0)
-		return result;
-	request->params.open = (struct wire_region_open_params){
-		.name = wire_string(name),
-		.access = access,
-	};
-	return 0;
+		result = request_options(client, options, access, request);
+	return result < 0 ? result : request_open(client, name, access, request);
 }
 
 /* The slot of one that asked for the lock. Return: @created, or an error, and it is undone. */
@@ -174,7 +229,7 @@ static int attach_lock(struct shmb_region *region, int created)
 	if (result == 0)
 		return created;
 	/* As call_give_back(). */
-	if (created) {
+	if (created && region->name[0] != '\0') {
 		pthread_mutex_lock(&client->mutex);
 		call_remove(client, region->name, OBJECT_REGION);
 		pthread_mutex_unlock(&client->mutex);
@@ -183,11 +238,29 @@ static int attach_lock(struct shmb_region *region, int created)
 	return result;
 }
 
-static int run(struct shmb_client *client, struct request *request, struct shmb_region **ret_region)
+/* As call_answer(), but what is expected is no failure. */
+static int answer(struct shmb_client *client, struct request *request, int expected)
+{
+	struct error_slot slot;
+	int result = error_slot_init(&slot);
+
+	if (result < 0) {
+		call_free(request->call);
+		return error_note(&client->error, result, NULL);
+	}
+	result = call_answer(client, &slot, request->call, &request->params);
+	if (result < 0 && result != expected)
+		error_set(&client->error, &slot.last);
+	error_slot_deinit(&slot);
+	return result;
+}
+
+int request_run(struct shmb_client *client, struct request *request, int expected,
+		struct shmb_region **ret_region)
 {
 	struct call *call = request->call;
 	struct shmb_region *region = NULL;
-	int result = call_answer(client, &client->error, call, &request->params);
+	int result = answer(client, request, expected);
 
 	if (result < 0)
 		return result;
@@ -226,10 +299,10 @@ int shmb_region_create(struct shmb_client *client, const char *name, uint64_t si
 		       const struct shmb_region_options *options, struct shmb_region **ret_region)
 {
 	struct request request;
-	int result = prepare_create(client, name, size, options, false, &request);
+	int result = prepare(client, name, size, options, &request);
 
 	if (result == 0)
-		result = run(client, &request, ret_region);
+		result = request_run(client, &request, 0, ret_region);
 	return result < 0 ? result : 0;
 }
 
@@ -238,9 +311,19 @@ int shmb_region_open_or_create(struct shmb_client *client, const char *name, uin
 			       struct shmb_region **ret_region)
 {
 	struct request request;
-	int result = prepare_create(client, name, size, options, true, &request);
+	int result;
 
-	return result < 0 ? result : run(client, &request, ret_region);
+	if (client_forked(client))
+		return SHMB_EFORKED;
+	result = check_name(client, name);
+	if (result == 0)
+		result = check_request(client, name, size, options, &request);
+	if (result < 0)
+		return result;
+	if (request.options.backing == SHMB_BACKING_FILE)
+		return adopt_or_open(client, name, size, &request, ret_region);
+	result = prepare_create(client, name, size, true, &request);
+	return result < 0 ? result : request_run(client, &request, 0, ret_region);
 }
 
 int shmb_region_open(struct shmb_client *client, const char *name, unsigned access,
@@ -250,7 +333,7 @@ int shmb_region_open(struct shmb_client *client, const char *name, unsigned acce
 	int result = prepare_open(client, name, access, options, &request);
 
 	if (result == 0)
-		result = run(client, &request, ret_region);
+		result = request_run(client, &request, 0, ret_region);
 	return result < 0 ? result : 0;
 }
 
@@ -264,8 +347,8 @@ int shmb_region_create_async(struct shmb_client *client, const char *name, uint6
 	if (client_forked(client))
 		return SHMB_EFORKED;
 	if (!callback)
-		return refuse(client, "callback");
-	result = prepare_create(client, name, size, options, false, &request);
+		return request_refuse(client, "callback");
+	result = prepare(client, name, size, options, &request);
 	return result < 0 ? result : start(client, &request, callback, userdata);
 }
 
@@ -279,7 +362,7 @@ int shmb_region_open_async(struct shmb_client *client, const char *name, unsigne
 	if (client_forked(client))
 		return SHMB_EFORKED;
 	if (!callback)
-		return refuse(client, "callback");
+		return request_refuse(client, "callback");
 	result = prepare_open(client, name, access, options, &request);
 	return result < 0 ? result : start(client, &request, callback, userdata);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "layout/futex.h"
 
 /* ---- References ---- */
@@ -30,6 +31,7 @@ static void destroy(struct shmb_region *region)
 	if (!fork_crossed(region->generation))
 		error_slot_deinit(&region->error);
 	free(region->close_room);
+	free(region->path);
 	free(region);
 	client_unref(client);
 }
@@ -143,6 +145,17 @@ static struct shmb_region *region_new(struct shmb_client *client)
 	return region;
 }
 
+/* That of a file always, as it says more than the mapping does. */
+static void keep_fd(struct shmb_region *region, struct call *call)
+{
+	bool file = region->backing == SHMB_BACKING_FILE;
+
+	if (!file && !(call->attach->flags & SHMB_KEEP_FD))
+		return;
+	region->fd = file ? file_own(call->fds[0]) : call->fds[0];
+	call->fds[0] = -1;
+}
+
 int region_attach(struct shmb_client *client, struct call *call, struct shmb_region **ret_region)
 {
 	struct shmb_region *region = region_new(client);
@@ -157,10 +170,9 @@ int region_attach(struct shmb_client *client, struct call *call, struct shmb_reg
 			region_unref(region);
 		return error_note(&client->error, result, what);
 	}
-	if (call->attach->flags & SHMB_KEEP_FD) {
-		region->fd = call->fds[0];
-		call->fds[0] = -1;
-	}
+	keep_fd(region, call);
+	region->path = call->attach->path;
+	call->attach->path = NULL;
 	region->close_room = call->attach->close_room;
 	call->attach->close_room = NULL;
 	*ret_region = region;
@@ -330,6 +342,13 @@ int shmb_region_last_flush(struct shmb_region *region)
 unsigned shmb_region_access(struct shmb_region *region)
 {
 	return region_usable(region) < 0 ? 0 : region->access;
+}
+
+const char *shmb_region_path(struct shmb_region *region)
+{
+	if (region_usable(region) < 0)
+		return NULL;
+	return region->path ? region->path : "";
 }
 
 int shmb_region_fd(struct shmb_region *region)

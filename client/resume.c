@@ -75,8 +75,8 @@ struct wire_hello_params resume_hello(const struct shmb_client *client, bool aga
 	params.again = output_again(client);
 	/* What waits to be sent again may bring some, and so may whoever was told that it may. */
 	if (client->may_pass)
-		params.has |= WIRE_HAS(hello_params, fds);
-	params.fds = client->may_pass;
+		params.has |= WIRE_HAS(hello_params, adopt);
+	params.adopt = client->may_pass;
 	return params;
 }
 

@@ -166,7 +166,7 @@ struct fake_region *fake_region(struct fake *fake, const char *name)
 	struct fake_region *found = NULL;
 
 	pthread_mutex_lock(&fake->mutex);
-	for (unsigned i = 0; i < fake->n_regions; i++)
+	for (unsigned i = 0; i < fake->n_regions && *name != '\0'; i++)
 		if (strcmp(fake->regions[i].name, name) == 0)
 			found = &fake->regions[i];
 	pthread_mutex_unlock(&fake->mutex);
@@ -194,7 +194,7 @@ struct wire_region_attached fake_attached(struct fake *fake, const struct fake_r
 		.size = region->size,
 		.capacity = region->capacity,
 		.access = access,
-		.backing = SHMB_BACKING_MEMFD,
+		.backing = region->file ? SHMB_BACKING_FILE : SHMB_BACKING_MEMFD,
 		.created = created,
 	};
 }
@@ -519,6 +519,71 @@ static void answer_create(struct fake *fake, const struct fake_seen *seen)
 	fake_result(fake, seen, &done->attached, fds, 2);
 }
 
+static const struct fake_done *perform_adopt(struct fake *fake, const struct fake_seen *seen)
+{
+	struct fake_done *done = &fake->done[fake->n_done++ % FAKE_DONE];
+	struct fake_region *region =
+		fake_make(fake, seen->text, seen->params.adopt.size, seen->params.adopt.size);
+
+	MUST(seen->n_fds == 2);
+	MUST(dup3(seen->fds[0], region->data, O_CLOEXEC) >= 0);
+	region->file = true;
+	*done = (struct fake_done){
+		.msgid = seen->msgid,
+		.region = region,
+		.attached = fake_attached(fake, region, seen->params.adopt.access, true),
+	};
+	return done;
+}
+
+void fake_perform_adopt(struct fake *fake, const struct fake_seen *seen)
+{
+	perform_adopt(fake, seen);
+}
+
+static void answer_adopt(struct fake *fake, const struct fake_seen *seen)
+{
+	const struct fake_done *done = find_done(fake, seen);
+	int fds[2];
+
+	MUST(fake->begun);
+	if (!done && fake_region(fake, seen->text)) {
+		struct wire_error error = { .code = wire_string("exists") };
+		fake_error(seen, &error);
+		return;
+	}
+	if (!done)
+		done = perform_adopt(fake, seen);
+	fds[0] = done->region->data;
+	fds[1] = done->region->page;
+	fake_result(fake, seen, &done->attached, fds, 2);
+}
+
+static void answer_begin(struct fake *fake, const struct fake_seen *seen)
+{
+	struct wire_empty empty = { 0 };
+
+	fake->begun = true;
+	fake_result(fake, seen, &empty, NULL, 0);
+}
+
+static void answer_stat(struct fake *fake, const struct fake_seen *seen)
+{
+	const struct fake_region *region = fake_region(fake, seen->text);
+	struct wire_error error = { .code = wire_string("not-found") };
+	struct wire_region_info info = { .name = wire_string(seen->text) };
+
+	if (!region) {
+		fake_error(seen, &error);
+		return;
+	}
+	info.id = 1;
+	info.size = region->size;
+	info.capacity = region->capacity;
+	info.backing = SHMB_BACKING_MEMFD;
+	fake_result(fake, seen, &info, NULL, 0);
+}
+
 static void answer_open(struct fake *fake, const struct fake_seen *seen)
 {
 	struct fake_region *region = fake_region(fake, seen->text);
@@ -572,6 +637,15 @@ static void answer(struct fake *fake, const struct fake_seen *seen)
 	case WIRE_REGION_OPEN:
 		answer_open(fake, seen);
 		break;
+	case WIRE_REGION_STAT:
+		answer_stat(fake, seen);
+		break;
+	case WIRE_ADOPT_BEGIN:
+		answer_begin(fake, seen);
+		break;
+	case WIRE_REGION_ADOPT:
+		answer_adopt(fake, seen);
+		break;
 	case WIRE_REGION_LOCK:
 		answer_region_lock(fake, seen);
 		break;
@@ -606,6 +680,9 @@ union params {
 	struct wire_hello_params hello;
 	struct wire_region_create_params create;
 	struct wire_region_open_params open;
+	struct wire_region_adopt_params adopt;
+	struct wire_region_ticket_params ticket;
+	struct wire_region_redeem_params redeem;
 	struct wire_region_handle handle;
 	struct wire_remove_params remove;
 	struct wire_region_ref ref;
@@ -632,6 +709,10 @@ static const struct wire_bytes *text_of(enum wire_method_id method, const union 
 		return &params->create.name;
 	case WIRE_REGION_OPEN:
 		return &params->open.name;
+	case WIRE_REGION_ADOPT:
+		return &params->adopt.name;
+	case WIRE_REGION_REDEEM:
+		return &params->redeem.ticket;
 	case WIRE_REGION_REMOVE:
 		return &params->remove.name;
 	case WIRE_LOCK_CREATE:
@@ -676,6 +757,8 @@ static void read_params(struct fake_seen *seen, const struct wire_incoming *mess
 	text = text_of(seen->method, &params);
 	if (text && text->length > 0 && text->length < sizeof(seen->text))
 		memcpy(seen->text, text->data, text->length);
+	if (seen->method == WIRE_REGION_ADOPT && params.adopt.path.length < sizeof(seen->path))
+		memcpy(seen->path, params.adopt.path.data, params.adopt.path.length);
 }
 
 static void record(struct fake *fake, const struct fake_seen *seen)
@@ -714,12 +797,18 @@ static void take_packet(struct fake *fake, int peer, const struct packet *packet
 	fake_handler *handler;
 
 	MUST(wire_decode(&fake->decoder, fake->input, packet->length, &message) == 0);
-	MUST(message.kind != WIRE_RESPONSE && message.method && packet->n_fds == 0);
+	MUST(message.kind != WIRE_RESPONSE && message.method);
+	MUST(packet->n_fds == message.n_fds && message.n_fds == message.method->fds_in);
+	memcpy(seen.fds, packet->fds, sizeof(seen.fds));
+	seen.n_fds = packet->n_fds;
 	seen.kind = message.kind;
 	seen.msgid = message.msgid;
 	seen.method = message.method_id;
 	count_received(fake, seen.method);
 	read_params(&seen, &message);
+	if (seen.method == WIRE_HELLO)
+		fake->begun = seen.params.hello.has & WIRE_HAS(hello_params, adopt) &&
+			      seen.params.hello.adopt;
 	if (seen.kind == WIRE_REQUEST && seen.method != WIRE_HELLO && fake->again > 0) {
 		fake->again--;
 		seen.again = true;
@@ -766,9 +855,10 @@ static void serve(struct fake *fake, int *peer)
 	struct packet packet;
 	int result = packet_receive(*peer, fake->input, sizeof(fake->input), &packet);
 
-	if (result == 1)
+	if (result == 1) {
 		take_packet(fake, *peer, &packet);
-	else if (result != -EAGAIN) {
+		packet_close_fds(&packet);
+	} else if (result != -EAGAIN) {
 		if (result == 0)
 			confirm_end(fake, *peer);
 		drop(fake, peer);

@@ -48,6 +48,9 @@ struct fake_seen {
 		struct wire_hello_params hello;
 		struct wire_region_create_params create;
 		struct wire_region_open_params open;
+		struct wire_region_adopt_params adopt;
+		struct wire_region_ticket_params ticket;
+		struct wire_region_redeem_params redeem;
 		struct wire_region_handle handle;
 		struct wire_region_watch_params watch;
 		struct wire_region_resize_params resize;
@@ -60,8 +63,11 @@ struct fake_seen {
 		struct wire_holders_params holders;
 	} params;
 	char text[256]; /* the name, or the client's name, or the cursor */
-	bool resumes;   /* hello: with the token that was given */
-	bool again;     /* one of the requests that were sent before, as hello told */
+	char path[256]; /* adopt: cut off */
+	int fds[2];     /* borrowed; valid in handlers alone */
+	unsigned n_fds;
+	bool resumes; /* hello: with the token that was given */
+	bool again;   /* one of the requests that were sent before, as hello told */
 };
 
 /* How it ends, see fake_end(). */
@@ -100,6 +106,7 @@ struct fake_region {
 	struct fake_lock lock;
 	uint64_t size, capacity;
 	int data, page; /* descriptors */
+	bool file;      /* data was adopted; bytes are not its */
 	struct layout_publish *words;
 	unsigned char *bytes;
 };
@@ -115,6 +122,7 @@ struct fake {
 	uint64_t max_requests;
 	uint64_t features; /* without WIRE_FEATURE_RESUME, unless a test sets it */
 	size_t fds_before;
+	bool begun;    /* adopt.begin came, or hello said so */
 	void *context; /* for handlers */
 	fake_handler *handlers[WIRE_METHOD_COUNT];
 
@@ -201,6 +209,9 @@ unsigned fake_log(struct fake *fake, unsigned first, struct fake_seen *ret_seen,
 
 /* fake_perform_create() - make the region of a create and remember the answer, but do not say it */
 void fake_perform_create(struct fake *fake, const struct fake_seen *seen);
+
+/* fake_perform_adopt() - the same for region.adopt; begins to hold a duplicate of a descriptor */
+void fake_perform_adopt(struct fake *fake, const struct fake_seen *seen);
 
 /* fake_pause() - read nothing from now on, or again */
 void fake_pause(struct fake *fake, bool paused);
