@@ -34,8 +34,9 @@ static bool has_moved(const struct shmb_region *region)
 }
 
 int region_check_slowly(struct shmb_region *region, uint32_t bars, uint64_t offset, uint64_t length,
-			unsigned char **ret_data)
+			struct region_place *ret_place)
 {
+	uint32_t now = atomic_load(&region->state);
 	uint64_t capacity, size;
 	int result = fork_crossed(region->generation) ? SHMB_EFORKED : check_state(region, bars);
 
@@ -50,18 +51,18 @@ int region_check_slowly(struct shmb_region *region, uint32_t bars, uint64_t offs
 	size = atomic_load(&region->page->size);
 	if (!region_within(offset, length, size < capacity ? size : capacity))
 		return region_refuse_bounds(region, offset, length);
-	*ret_data = atomic_load(&region->data) + offset;
+	*ret_place = (struct region_place){ atomic_load(&region->data) + offset, now };
 	return 0;
 }
 
 /* ---- After ---- */
 
 int region_after_slowly(struct shmb_region *region, uint32_t bars, uint64_t offset, uint64_t length,
-			const unsigned char *data)
+			const struct region_place *place)
 {
 	if (atomic_load(&region->state) & REGION_CLOSED)
 		return region_refuse(region, SHMB_ECLOSED, NULL);
-	if (atomic_load(&region->data) + offset != data)
+	if (atomic_load(&region->data) + offset != place->data)
 		return 1;
 	if (bars & atomic_load(&region->state) & REGION_COUNTED)
 		return flush_count(region, offset, length);

@@ -21,8 +21,9 @@ enum { STRING_SCAN = 65536 };
  */
 
 static int copy_pieces_out(struct shmb_region *region, uint64_t offset, unsigned char *buffer,
-			   uint64_t length, const unsigned char *data)
+			   uint64_t length, const struct region_place *place)
 {
+	struct region_place part = *place;
 	uint64_t done = 0;
 	int result;
 
@@ -30,16 +31,18 @@ static int copy_pieces_out(struct shmb_region *region, uint64_t offset, unsigned
 		uint64_t piece = length - done < REGION_PIECE ? length - done : REGION_PIECE;
 
 		if (piece > 0)
-			memcpy(buffer + done, data + done, (size_t)piece);
-		result = region_after_read(region, offset + done, piece, data + done);
+			memcpy(buffer + done, place->data + done, (size_t)piece);
+		part.data = place->data + done;
+		result = region_after_read(region, offset + done, piece, &part);
 		done += piece;
 	} while (result == 0 && done < length);
 	return result;
 }
 
 static int copy_pieces_in(struct shmb_region *region, uint64_t offset, const unsigned char *buffer,
-			  uint64_t length, unsigned char *data)
+			  uint64_t length, const struct region_place *place)
 {
+	struct region_place part = *place;
 	uint64_t done = 0;
 	int result;
 
@@ -47,24 +50,25 @@ static int copy_pieces_in(struct shmb_region *region, uint64_t offset, const uns
 		uint64_t piece = length - done < REGION_PIECE ? length - done : REGION_PIECE;
 
 		if (piece > 0)
-			memcpy(data + done, buffer + done, (size_t)piece);
+			memcpy(place->data + done, buffer + done, (size_t)piece);
+		part.data = place->data + done;
 		/* It is one write for those who count, at the end. */
-		result = region_after(region, REGION_LOST, offset + done, piece, data + done);
+		result = region_after(region, REGION_LOST, offset + done, piece, &part);
 		done += piece;
 	} while (result == 0 && done < length);
-	return result == 0 ? region_after_write(region, offset, length, data) : result;
+	return result == 0 ? region_after_write(region, offset, length, place) : result;
 }
 
 static out_of_line int copy_out_slowly(struct shmb_region *region, uint64_t offset, void *buffer,
 				       size_t length)
 {
-	unsigned char *data;
+	struct region_place place;
 	int result;
 
 	do {
-		result = region_check_read(region, offset, length, &data);
+		result = region_check_read(region, offset, length, &place);
 		if (result == 0)
-			result = copy_pieces_out(region, offset, buffer, length, data);
+			result = copy_pieces_out(region, offset, buffer, length, &place);
 	} while (result > 0);
 	return result;
 }
@@ -72,13 +76,13 @@ static out_of_line int copy_out_slowly(struct shmb_region *region, uint64_t offs
 static out_of_line int copy_in_slowly(struct shmb_region *region, uint64_t offset,
 				      const void *buffer, size_t length)
 {
-	unsigned char *data;
+	struct region_place place;
 	int result;
 
 	do {
-		result = region_check_write(region, offset, length, &data);
+		result = region_check_write(region, offset, length, &place);
 		if (result == 0)
-			result = copy_pieces_in(region, offset, buffer, length, data);
+			result = copy_pieces_in(region, offset, buffer, length, &place);
 	} while (result > 0);
 	return result == 0 ? 0 : region_write_failed(region, result);
 }
@@ -86,13 +90,13 @@ static out_of_line int copy_in_slowly(struct shmb_region *region, uint64_t offse
 static always_inline int copy_out(struct shmb_region *region, uint64_t offset, void *buffer,
 				  size_t length)
 {
-	unsigned char *base;
+	struct region_place place;
 
 	if (likely(length <= REGION_PIECE) &&
-	    likely(region_check_fast(region, REGION_BARS_READ, offset, length, &base))) {
+	    likely(region_check_fast(region, REGION_BARS_READ, offset, length, &place))) {
 		if (likely(length > 0))
-			memcpy(buffer, base + offset, length);
-		if (likely(region_after_fast(region, REGION_AFTER_READ, base)))
+			memcpy(buffer, place.data + offset, length);
+		if (likely(region_after_fast(region, &place)))
 			return 0;
 	}
 	return copy_out_slowly(region, offset, buffer, length);
@@ -101,14 +105,14 @@ static always_inline int copy_out(struct shmb_region *region, uint64_t offset, v
 static always_inline int copy_in(struct shmb_region *region, uint64_t offset, const void *buffer,
 				 size_t length)
 {
-	unsigned char *base;
+	struct region_place place;
 
 	if (likely(length <= REGION_PIECE) &&
-	    likely(region_check_fast(region, REGION_BARS_WRITE_FAST, offset, length, &base))) {
+	    likely(region_check_fast(region, REGION_BARS_WRITE_FAST, offset, length, &place))) {
 		if (likely(length > 0))
-			memcpy(base + offset, buffer, length);
+			memcpy(place.data + offset, buffer, length);
 		region_set_last_write(region, length);
-		if (likely(region_after_fast(region, REGION_LOST, base)))
+		if (likely(region_after_fast(region, &place)))
 			return 0;
 	}
 	return copy_in_slowly(region, offset, buffer, length);
@@ -130,8 +134,8 @@ int region_copy_in(struct shmb_region *region, uint64_t offset, const void *buff
 static out_of_line int read_locked(struct shmb_region *region, uint64_t offset, void *buffer,
 				   size_t length, unsigned flags)
 {
-	unsigned char *data;
-	int result = region_check_read(region, offset, length, &data);
+	struct region_place place;
+	int result = region_check_read(region, offset, length, &place);
 
 	if (result == 0 && flags != SHMB_LOCKED)
 		result = region_refuse(region, SHMB_EINVAL, "flags");
@@ -147,8 +151,8 @@ static out_of_line int read_locked(struct shmb_region *region, uint64_t offset, 
 static out_of_line int write_locked(struct shmb_region *region, uint64_t offset, const void *buffer,
 				    size_t length, unsigned flags)
 {
-	unsigned char *data;
-	int result = region_check_write(region, offset, length, &data);
+	struct region_place place;
+	int result = region_check_write(region, offset, length, &place);
 
 	if (result == 0 && flags != SHMB_LOCKED)
 		result = region_refuse(region, SHMB_EINVAL, "flags");
@@ -193,13 +197,13 @@ int shmb_region_write(struct shmb_region *region, uint64_t offset, const void *b
                                                                                                   \
 	int shmb_region_read_##name(struct shmb_region *region, uint64_t offset, type *ret_value) \
 	{                                                                                         \
-		unsigned char *base;                                                              \
+		struct region_place place;                                                        \
 		type value;                                                                       \
                                                                                                   \
 		if (likely(region_check_fast(region, REGION_BARS_READ, offset, sizeof(type),      \
-					     &base))) {                                           \
-			memcpy(&value, base + offset, sizeof(value));                             \
-			if (likely(region_after_fast(region, REGION_AFTER_READ, base))) {         \
+					     &place))) {                                          \
+			memcpy(&value, place.data + offset, sizeof(value));                       \
+			if (likely(region_after_fast(region, &place))) {                          \
 				*ret_value = convert(value);                                      \
 				return 0;                                                         \
 			}                                                                         \
@@ -216,14 +220,14 @@ int shmb_region_write(struct shmb_region *region, uint64_t offset, const void *b
                                                                                                    \
 	int shmb_region_write_##name(struct shmb_region *region, uint64_t offset, type value)      \
 	{                                                                                          \
-		unsigned char *base;                                                               \
+		struct region_place place;                                                         \
                                                                                                    \
 		value = convert(value);                                                            \
 		if (likely(region_check_fast(region, REGION_BARS_WRITE_FAST, offset, sizeof(type), \
-					     &base))) {                                            \
-			memcpy(base + offset, &value, sizeof(value));                              \
+					     &place))) {                                           \
+			memcpy(place.data + offset, &value, sizeof(value));                        \
 			region_set_last_write(region, sizeof(type));                               \
-			if (likely(region_after_fast(region, REGION_LOST, base)))                  \
+			if (likely(region_after_fast(region, &place)))                             \
 				return 0;                                                          \
 		}                                                                                  \
 		return write_slowly_##name(region, offset, value);                                 \
@@ -289,16 +293,16 @@ static int read_string(struct shmb_region *region, uint64_t offset, char *buffer
 		       size_t *ret_bytes)
 {
 	uint64_t size = region_bytes(region), left = offset < size ? size - offset : 1;
-	unsigned char *data;
-	int result = region_check_read(region, offset, left, &data), found;
+	struct region_place place;
+	int result = region_check_read(region, offset, left, &place), found;
 
 	if (result < 0) /* also if it is smaller since we looked */
 		return result;
-	found = measure_string(region, offset, data, left, capacity, ret_bytes);
+	found = measure_string(region, offset, place.data, left, capacity, ret_bytes);
 	if (found == 0)
-		memcpy(buffer, data, *ret_bytes);
+		memcpy(buffer, place.data, *ret_bytes);
 	/* Zeros that should not be there end a string, too. */
-	result = region_after_read(region, offset, found == 0 ? *ret_bytes : left, data);
+	result = region_after_read(region, offset, found == 0 ? *ret_bytes : left, &place);
 	return result == 0 ? found : result;
 }
 
@@ -359,23 +363,23 @@ int shmb_region_view(struct shmb_region *region, uint64_t offset, size_t length,
 {
 	uint32_t bars =
 		access & SHMB_WRITE ? REGION_BARS_READ | REGION_BARS_WRITE : REGION_BARS_READ;
-	unsigned char *data;
+	struct region_place place;
 	int result;
 
 	for (;;) {
 		struct mapped *mapped;
 
-		result = region_check(region, bars, offset, length, &data);
+		result = region_check(region, bars, offset, length, &place);
 		if (result == 0)
 			result = check_view(region, offset, length, alignment ? alignment : 1,
 					    access);
 		if (result < 0)
 			return result;
 		mapped = mapped_hold(region);
-		if (likely((unsigned char *)mapped->mapping.data + offset == data)) {
+		if (likely((unsigned char *)mapped->mapping.data + offset == place.data)) {
 			region_hold(region);
 			*ret_view = (struct shmb_view){
-				.data = data,
+				.data = place.data,
 				.length = length,
 				.region = region,
 				.hold = mapped,
@@ -405,8 +409,8 @@ int flush_count(struct shmb_region *region, uint64_t offset, uint64_t length)
 int shmb_region_flush(struct shmb_region *region, uint64_t offset, uint64_t length, unsigned flags)
 {
 	struct mapped *mapped;
-	unsigned char *data;
-	int result = region_check(region, REGION_LOST, offset, length, &data);
+	struct region_place place;
+	int result = region_check(region, REGION_LOST, offset, length, &place);
 	uint64_t size;
 
 	if (result < 0)

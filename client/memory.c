@@ -44,8 +44,8 @@ struct range {
 static int range_take(struct shmb_region *region, uint64_t offset, uint64_t length,
 		      struct range *ret_range)
 {
-	unsigned char *data;
-	int result = region_check(region, REGION_CLOSED, offset, length, &data);
+	struct region_place place;
+	int result = region_check(region, REGION_CLOSED, offset, length, &place);
 	uint64_t size;
 
 	if (result < 0)

@@ -148,7 +148,7 @@ static int try_snapshot(struct shmb_region *region, uint64_t offset, void *buffe
 	const struct layout_publish *page = region->page;
 	uint64_t sequence;
 	bool quiet = layout_snapshot_begin(page, &sequence);
-	unsigned char *data;
+	struct region_place place;
 	int result;
 
 	switch (atomic_load(&page->consistency)) {
@@ -162,11 +162,11 @@ static int try_snapshot(struct shmb_region *region, uint64_t offset, void *buffe
 	if (!quiet)
 		return SHMB_EBUSY;
 	/* After the sequence: one who grew the region said so before it made that even. */
-	result = region_check_read(region, offset, length, &data);
+	result = region_check_read(region, offset, length, &place);
 	if (result < 0)
 		return result;
-	copy_racing(buffer, data, length);
-	result = region_after_read(region, offset, length, data);
+	copy_racing(buffer, place.data, length);
+	result = region_after_read(region, offset, length, &place);
 	if (result != 0)
 		return result > 0 ? SHMB_EBUSY : result;
 	return layout_snapshot_end(page, sequence) ? 0 : SHMB_EBUSY;
@@ -192,8 +192,8 @@ static int try_until(struct shmb_region *region, uint64_t offset, void *buffer, 
 
 int shmb_region_snapshot(struct shmb_region *region, uint64_t offset, void *buffer, size_t length)
 {
-	unsigned char *data;
-	int result = region_check_read(region, offset, length, &data);
+	struct region_place place;
+	int result = region_check_read(region, offset, length, &place);
 
 	if (unlikely(result < 0))
 		return result;

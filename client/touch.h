@@ -5,12 +5,14 @@
 /*
  * Touching a region's bytes: what is checked before and after. Included by client.h.
  *
+ *	struct region_place place;
+ *
  *	do {
- *		result = region_check_read(region, offset, length, &data);
+ *		result = region_check_read(region, offset, length, &place);
  *		if (unlikely(result < 0))
  *			return result;
- *		memcpy(buffer, data, length);
- *		result = region_after_read(region, offset, length, data);
+ *		memcpy(buffer, place.data, length);
+ *		result = region_after_read(region, offset, length, &place);
  *	} while (unlikely(result > 0));
  *	return result;
  *
@@ -34,21 +36,27 @@ enum {
 	REGION_PIECE = 1 << 20,
 };
 
+/* Where a range is, and what was known when that was found out. */
+struct region_place {
+	unsigned char *data; /* its first byte */
+	uint32_t state;      /* the region's */
+};
+
 /* region_check_slowly() - the rest of region_check(); keeps the particulars of a failure */
 int region_check_slowly(struct shmb_region *region, uint32_t bars, uint64_t offset, uint64_t length,
-			unsigned char **ret_data);
+			struct region_place *ret_place);
 
 /* region_after_slowly() - the rest of region_after() */
 int region_after_slowly(struct shmb_region *region, uint32_t bars, uint64_t offset, uint64_t length,
-			const unsigned char *data);
+			const struct region_place *place);
 
 /*
  * region_check_fast() - may the range be touched, as far as that can be told here?
- * @ret_base: the region's first byte
+ * @ret_place: where the region begins
  */
 static always_inline bool region_check_fast(const struct shmb_region *region, uint32_t bars,
 					    uint64_t offset, uint64_t length,
-					    unsigned char **ret_base)
+					    struct region_place *ret_place)
 {
 	/* acquire: each of the three before the next, see struct shmb_region. */
 	uint32_t seen = atomic_load_explicit(&region->generation_seen, memory_order_acquire);
@@ -58,71 +66,70 @@ static always_inline bool region_check_fast(const struct shmb_region *region, ui
 	 * for others this is as if they had come a moment earlier. */
 	uint64_t size = atomic_load_explicit(&page->size, memory_order_relaxed);
 
-	*ret_base = atomic_load_explicit(&region->data, memory_order_relaxed);
-	return likely(!fork_crossed(region->generation)) &&
-	       likely(!(atomic_load_explicit(&region->state, memory_order_relaxed) & bars)) &&
+	ret_place->data = atomic_load_explicit(&region->data, memory_order_relaxed);
+	ret_place->state = atomic_load_explicit(&region->state, memory_order_relaxed);
+	return likely(!fork_crossed(region->generation)) && likely(!(ret_place->state & bars)) &&
 	       likely(atomic_load_explicit(&page->generation, memory_order_relaxed) == seen) &&
 	       likely(region_within(offset, length, size < capacity ? size : capacity));
 }
 
 /* region_after_fast() - and was it there all the time? */
-static always_inline bool region_after_fast(const struct shmb_region *region, uint32_t bars,
-					    const unsigned char *base)
+static always_inline bool region_after_fast(const struct shmb_region *region,
+					    const struct region_place *place)
 {
 	/* What was touched was touched before we look. */
 	atomic_thread_fence(memory_order_acquire);
-	return likely(!(atomic_load_explicit(&region->state, memory_order_relaxed) & bars)) &&
-	       likely(atomic_load_explicit(&region->data, memory_order_relaxed) == base);
+	return likely(atomic_load_explicit(&region->state, memory_order_relaxed) == place->state) &&
+	       likely(atomic_load_explicit(&region->data, memory_order_relaxed) == place->data);
 }
 
 /*
  * region_check() - may the range be touched, and where is it?
- * @ret_data: the range's first byte
  *
  * Return: 0, or SHMB_EFORKED, SHMB_ECLOSED, SHMB_EMODE, SHMB_EBOUNDS, SHMB_EBUS, or why the region
  * could not be followed.
  */
 static always_inline int region_check(struct shmb_region *region, uint32_t bars, uint64_t offset,
-				      uint64_t length, unsigned char **ret_data)
+				      uint64_t length, struct region_place *ret_place)
 {
-	unsigned char *base;
-
-	if (unlikely(!region_check_fast(region, bars, offset, length, &base)))
-		return region_check_slowly(region, bars, offset, length, ret_data);
-	*ret_data = base + offset;
+	if (unlikely(!region_check_fast(region, bars, offset, length, ret_place)))
+		return region_check_slowly(region, bars, offset, length, ret_place);
+	ret_place->data += offset;
 	return 0;
 }
 
 /*
- * region_after() - it was touched at @data: does that count?
+ * region_after() - it was touched: does that count?
  *
  * Return: 0, 1 (again, it was not there any more), SHMB_ECLOSED, SHMB_EBUS, or what a flush that
  * became due says.
  */
 static always_inline int region_after(struct shmb_region *region, uint32_t bars, uint64_t offset,
-				      uint64_t length, const unsigned char *data)
+				      uint64_t length, const struct region_place *place)
 {
-	if (unlikely(!region_after_fast(region, bars, data - offset)))
-		return region_after_slowly(region, bars, offset, length, data);
+	const struct region_place whole = { place->data - offset, place->state };
+
+	if (unlikely(place->state & bars) || unlikely(!region_after_fast(region, &whole)))
+		return region_after_slowly(region, bars, offset, length, place);
 	return 0;
 }
 
 static always_inline int region_check_read(struct shmb_region *region, uint64_t offset,
-					   uint64_t length, unsigned char **ret_data)
+					   uint64_t length, struct region_place *ret_place)
 {
-	return region_check(region, REGION_BARS_READ, offset, length, ret_data);
+	return region_check(region, REGION_BARS_READ, offset, length, ret_place);
 }
 
 static always_inline int region_check_write(struct shmb_region *region, uint64_t offset,
-					    uint64_t length, unsigned char **ret_data)
+					    uint64_t length, struct region_place *ret_place)
 {
-	return region_check(region, REGION_BARS_WRITE, offset, length, ret_data);
+	return region_check(region, REGION_BARS_WRITE, offset, length, ret_place);
 }
 
 static always_inline int region_after_read(struct shmb_region *region, uint64_t offset,
-					   uint64_t length, const unsigned char *data)
+					   uint64_t length, const struct region_place *place)
 {
-	return region_after(region, REGION_AFTER_READ, offset, length, data);
+	return region_after(region, REGION_AFTER_READ, offset, length, place);
 }
 
 /* region_set_last_write() - only when it changes, so that threads do not share a written line */
@@ -133,10 +140,10 @@ static always_inline void region_set_last_write(struct shmb_region *region, uint
 }
 
 static always_inline int region_after_write(struct shmb_region *region, uint64_t offset,
-					    uint64_t length, const unsigned char *data)
+					    uint64_t length, const struct region_place *place)
 {
 	region_set_last_write(region, length);
-	return region_after(region, REGION_AFTER_WRITE, offset, length, data);
+	return region_after(region, REGION_AFTER_WRITE, offset, length, place);
 }
 
 /* region_write_failed() - a write did, as a whole. Return: @result. */

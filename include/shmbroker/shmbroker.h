@@ -726,7 +726,8 @@ struct shmb_view {
 	void *data;
 	size_t length;
 	struct shmb_region *region;
-	void *hold; /* the library's */
+	void *hold; /* the library's, and the next */
+	uint64_t since;
 };
 
 /**
