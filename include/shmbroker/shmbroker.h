@@ -332,7 +332,7 @@ struct shmb_region_options {
 	uint32_t slots; /* create: attachments that can use its lock at a time, 1 to 1024; 0: 62 */
 	enum shmb_huge huge; /* create; also open: transparent huge pages for this mapping */
 	void *address;       /* with SHMB_FIXED: where to map, a multiple of the page size */
-	const char *path;    /* create with SHMB_BACKING_FILE; borrowed */
+	const char *path;    /* create with SHMB_BACKING_FILE; borrowed; links are followed */
 	unsigned file_flags; /* enum shmb_file_flags */
 	uint32_t file_mode;  /* permission of a file that is made, as for open(2); default 0600 */
 	int fd; /* create with SHMB_BACKING_FILE and no path: adopt this file or memfd; borrowed */
@@ -360,6 +360,24 @@ struct shmb_region_options {
  * (`allow-adopt` in shmbrokerd.conf(5)), SHMB_EACCES else. After a restart of the broker the region
  * is there again where there is a descriptor store.
  *
+ * Nothing that a file has is cut off, but by SHMB_FILE_TRUNCATE. Of several that make the same
+ * region with that flag, one empties the file and the others find the region: it is claimed
+ * meanwhile by a lock on one byte far behind its end (fcntl(2), F_OFD_SETLK), which conflicts with
+ * nothing but locks on the whole file; those are waited for, for at most the client's timeout. A
+ * file that was made stays when the rest fails.
+ *
+ * A memfd that is adopted becomes mode 0600, as anybody who may read it could else open it for
+ * writing through /proc. For the same reason let a file's own mode refuse those who shall only read
+ * the region.
+ *
+ * Locks of the file itself (fcntl(2) with F_OFD_SETLK, or flock(2)) on shmb_region_fd() are for
+ * programs that know the file and not the broker; among those that know it shmb_region_lock() is
+ * faster, and survives deaths. They work between any two handles if the process may open the file
+ * by itself: then each handle has an open file description of its own, with its own position. A
+ * handle of a process that may not shares the description, and so the locks, of all others like it:
+ * two of them do not exclude each other. The locks that belong to a process (F_SETLK) are lost with
+ * the first descriptor of the file that it closes, those in this library included.
+ *
  * A file on disk can be changed, shortened and replaced by whoever may write it, whatever the
  * region's mode says; see shmb_region_check().
  */
@@ -368,7 +386,8 @@ struct shmb_region_options {
  * shmb_region_create() - make a new region and attach to it
  * @client:     connected client
  * @name:       region name, see "Names" above; NUL-terminated. NULL: an anonymous region, which
- * only this process has, until it gives a ticket away (shmb_region_ticket()).
+ * only this process has, until it gives a ticket away (shmb_region_ticket()). Its lifetime is
+ * SHMB_ATTACHED.
  * @size:       bytes, at least 1 (0: a file's). The memory reads as zeros; pages are taken when
  * first touched, or now with SHMB_RESERVE.
  * @options:    NULL for the defaults
@@ -384,11 +403,15 @@ struct shmb_region_options {
  *   SHMB_EDQUOT   a limit for this user is reached; shmb_client_last_error() says which
  *   SHMB_ENOSPC   no room for the memory
  *   SHMB_ENOTSUP  the broker cannot make that backing
- *   SHMB_EMODE    SHMB_RESERVE without SHMB_WRITE; an adopted descriptor that cannot be read, or
- * not be written with SHMB_WRITE and with SHMB_BACKING_FILE what open(2) says of the file:
- * SHMB_ENOENT, SHMB_EACCES, SHMB_EEXIST, SHMB_EIO, ... (what of the last error is then "file") and
- * whatever shmb_region_touch(), shmb_region_pin() say of SHMB_POPULATE and SHMB_PIN SHMB_ENOMEM,
- * SHMB_EMFILE, SHMB_ENFILE, SHMB_ETOOMANYREFS  resources are exhausted, here or in the broker
+ *   SHMB_EMODE    SHMB_RESERVE or file_flags without SHMB_WRITE; an adopted descriptor that cannot
+ *                 be read, or not be written with SHMB_WRITE; a file too short that is only read
+ *   SHMB_ENOMEM, SHMB_EMFILE, SHMB_ENFILE, SHMB_ETOOMANYREFS  resources are exhausted, here or in
+ *                 the broker
+ *   with SHMB_BACKING_FILE, and "file" as what of the last error: what the system says of the file,
+ *                 SHMB_ENOENT, SHMB_EACCES, SHMB_EEXIST, SHMB_EIO, ...; SHMB_EBUSY: it is being
+ *                 executed, or somebody has a lease of it; SHMB_ETIMEDOUT: somebody has it locked;
+ *                 SHMB_EFBIG: RLIMIT_FSIZE
+ *   with SHMB_POPULATE and SHMB_PIN: what shmb_region_touch() and shmb_region_pin() say
  */
 int shmb_region_create(struct shmb_client *client, const char *name, uint64_t size,
 		       const struct shmb_region_options *options, struct shmb_region **ret_region);
@@ -422,7 +445,8 @@ int shmb_region_open(struct shmb_client *client, const char *name, unsigned acce
  * shmb_region_open_or_create() - attach to the region of that name, making it if there is none
  *
  * As shmb_region_open() with @options->access if it exists, which keeps its size and mode; else as
- * shmb_region_create(). Of several that race, exactly one creates.
+ * shmb_region_create(). Of several that race, exactly one creates. (With SHMB_FILE_EXCLUSIVE one
+ * that loses may find the winner's file before its region, and says SHMB_EEXIST.)
  *
  * Return: 1 if it was created, 0 if it was opened, or an error of either.
  */
@@ -440,7 +464,8 @@ typedef void (*shmb_region_fn)(int status, struct shmb_region *region, void *use
  * Sends the request and returns; @callback runs exactly once from shmb_client_process(), unless the
  * client is freed first, and then owns the region. A request whose client's timeout passed is
  * answered with SHMB_ETIMEDOUT. With SHMB_RESERVE, shmb_client_process() takes as long as
- * allocating takes (about 0.1 s for a GiB).
+ * allocating takes (about 0.1 s for a GiB). With SHMB_BACKING_FILE the file is opened, and the
+ * broker asked whether descriptors may be passed, before it returns.
  *
  * Return: 0 (@callback will run), or an error (it will not): SHMB_EINVAL, SHMB_EBUSY (too many
  * requests in flight).
@@ -463,6 +488,8 @@ struct shmb_ticket {
  * @ret_ticket: pass it on by any way that is private: whoever has it can use it, of any user that
  * the broker serves
  *
+ * With SHMB_READ alone the descriptors it gives are read-only, whatever this handle's are.
+ *
  * It works once, and no longer than this handle is open. Return: 0, or SHMB_EINVAL, SHMB_EMODE
  * (more than the handle's access), SHMB_EDQUOT (too many unused ones).
  */
@@ -473,8 +500,10 @@ int shmb_region_ticket(struct shmb_region *region, unsigned access, struct shmb_
  * @ticket:  its text
  * @access, @options: as for shmb_region_open()
  *
+ * The handle's name is "".
+ *
  * Return: as shmb_region_open(); SHMB_ENOENT: it was used already, or is none; SHMB_EACCES: not
- * good for this access.
+ * good for this access; SHMB_EINVAL: not the text of one.
  */
 int shmb_region_redeem(struct shmb_client *client, const char *ticket, unsigned access,
 		       const struct shmb_region_options *options, struct shmb_region **ret_region);
@@ -527,7 +556,8 @@ struct shmb_region_info {
 	enum shmb_backing backing;
 	enum shmb_lifetime lifetime;
 	int removed;     /* no longer has a name, but is still attached somewhere */
-	char path[1024]; /* of the file, as its creator gave it; "" else, and in lists */
+	char path[1024]; /* of the file, as its creator opened it, made absolute; "" else, and in
+			    lists */
 };
 
 /**
@@ -646,6 +676,9 @@ int shmb_region_last_flush(struct shmb_region *region);
 
 /**
  * shmb_region_fd() - lend the data descriptor, if SHMB_KEEP_FD was asked for or it is a file
+ *
+ * Open for what the handle may do at most. A file's stays the same; for locks on it see "Files".
+ * That of memory follows a growth beyond the capacity, as the mapping does: ask again then.
  *
  * Return: a descriptor that belongs to the handle and is closed with it, or SHMB_EINVAL (not kept).
  */
