@@ -50,6 +50,20 @@ int cli_open(struct cli *cli, const char *name, unsigned access, struct shmb_reg
 	return result < 0 ? cli_fail_client(cli, name, result) : CLI_OK;
 }
 
+int cli_range(struct cli *cli, struct shmb_region *region, const struct cli_number *offset,
+	      const struct cli_number *length, uint64_t *ret_offset, uint64_t *ret_length)
+{
+	uint64_t size = shmb_region_size(region), left;
+
+	*ret_offset = offset->given ? offset->value : 0;
+	left = *ret_offset <= size ? size - *ret_offset : 0;
+	*ret_length = length->given ? length->value : left;
+	if (*ret_offset > size || *ret_length > left)
+		return cli_fail_bounds(cli, shmb_region_name(region), *ret_offset, *ret_length,
+				       size);
+	return CLI_OK;
+}
+
 int64_t cli_now_ms(void)
 {
 	struct timespec now;
@@ -108,7 +122,24 @@ sigset_t cli_hold_signals(void)
 	return signals;
 }
 
-int cli_hold(struct cli *cli, const char *name, const sigset_t *signals)
+static void note_removed(struct shmb_region *region, const struct shmb_event *event, void *userdata)
+{
+	bool *removed = userdata;
+
+	if ((event->types & SHMB_EVENT_REMOVED) != 0)
+		*removed = true;
+}
+
+int cli_note_removal(struct cli *cli, struct shmb_region *region, bool *removed)
+{
+	int result = shmb_client_get_fd(cli->client); /* events flow from now on */
+
+	return result < 0 ? result
+			  : shmb_region_watch(region, SHMB_EVENT_REMOVED,
+					      shmb_region_sequence(region), note_removed, removed);
+}
+
+int cli_hold(struct cli *cli, const char *name, const sigset_t *signals, const bool *removed)
 {
 	int fd = signalfd(-1, signals, SFD_CLOEXEC);
 	int result;
@@ -117,7 +148,9 @@ int cli_hold(struct cli *cli, const char *name, const sigset_t *signals)
 		return cli_fail_errno(cli, "signalfd", errno);
 	do
 		result = cli_wait_client(cli, fd, -1);
-	while (result == 1);
+	while (result == 1 && (removed == NULL || !*removed));
 	close(fd);
+	if (result == 1)
+		return cli_fail(cli, SHMB_ENOENT, name, "the region was removed");
 	return result < 0 ? cli_fail_client(cli, name, result) : CLI_OK;
 }

@@ -31,12 +31,13 @@ enum cli_status {
 
 /* What an option's argument is, and what lies at its offset in the command's struct of values. */
 enum cli_option_type {
-	CLI_FLAG,    /* none; bool */
-	CLI_TEXT,    /* anything; const char * */
-	CLI_SIZE,    /* bytes; struct cli_number */
-	CLI_NUMBER,  /* plain number; struct cli_number */
-	CLI_SECONDS, /* with a fraction; struct cli_number in milliseconds */
-	CLI_LIST,    /* anything, several times; struct cli_list */
+	CLI_FLAG,     /* none; bool */
+	CLI_TEXT,     /* anything; const char * */
+	CLI_SIZE,     /* bytes; struct cli_number */
+	CLI_NUMBER,   /* plain number; struct cli_number */
+	CLI_SECONDS,  /* with a fraction; struct cli_number in milliseconds */
+	CLI_LIST,     /* anything, several times; struct cli_list */
+	CLI_OPTIONAL, /* anything or nothing; const char *, "" if there is none */
 };
 
 struct cli_number {
@@ -79,7 +80,8 @@ struct cli_command {
 };
 
 extern const struct cli_command command_create, command_resize, command_rm, command_chmod,
-	command_chown, command_ls, command_stat, command_stats, command_ping, command_read,
+	command_chown, command_cp, command_export, command_import, command_flush, command_advise,
+	command_features, command_ls, command_stat, command_stats, command_ping, command_read,
 	command_write, command_dump, command_publish, command_wait, command_watch, command_run,
 	command_locks, command_lock, command_sem, command_sem_create, command_sem_wait,
 	command_sem_take, command_sem_post, command_sem_value;
@@ -124,6 +126,11 @@ int cli_connect(struct cli *cli);
 /* cli_open() - connect if need be, and open a region. Return: CLI_OK, or an exit status, told. */
 int cli_open(struct cli *cli, const char *name, unsigned access, struct shmb_region **ret_region);
 
+/* cli_range() - the range of a region that --offset and --length mean. Return: CLI_OK, or an exit
+ * status, told. */
+int cli_range(struct cli *cli, struct shmb_region *region, const struct cli_number *offset,
+	      const struct cli_number *length, uint64_t *ret_offset, uint64_t *ret_length);
+
 /*
  * cli_wait_client() - wait until the client has something for shmb_client_process(), and do that
  * @other_fd:    also wait for this to be readable; -1: none
@@ -140,8 +147,14 @@ int64_t cli_deadline(const struct cli *cli);
 /* cli_hold_signals() - from now on SIGINT, SIGTERM and SIGHUP are for cli_hold(). Return: they. */
 sigset_t cli_hold_signals(void);
 
-/* cli_hold() - stay until one of @signals, or until the broker is gone; @name: for errors */
-int cli_hold(struct cli *cli, const char *name, const sigset_t *signals);
+/* cli_note_removal() - from now on *@removed becomes true, during cli_wait_client() or
+ * shmb_client_process(), when the region's name is taken away. Return: 0 or what the library says.
+ */
+int cli_note_removal(struct cli *cli, struct shmb_region *region, bool *removed);
+
+/* cli_hold() - stay until one of @signals, or until the broker is gone; @name: for errors;
+ * @removed: or until it becomes true, which is an error, too; may be NULL */
+int cli_hold(struct cli *cli, const char *name, const sigset_t *signals, const bool *removed);
 
 /* ---- Errors: told on stderr, as text or JSON; each returns the exit status ---- */
 

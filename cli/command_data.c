@@ -66,15 +66,8 @@ static size_t piece_size(const struct transfer *transfer)
 static int set_range(struct transfer *transfer, const struct cli_number *offset,
 		     const struct cli_number *length)
 {
-	uint64_t size = shmb_region_size(transfer->region), left;
-
-	transfer->offset = offset->given ? offset->value : 0;
-	left = transfer->offset <= size ? size - transfer->offset : 0;
-	transfer->length = length->given ? length->value : left;
-	if (transfer->offset > size || transfer->length > left)
-		return cli_fail_bounds(transfer->cli, shmb_region_name(transfer->region),
-				       transfer->offset, transfer->length, size);
-	return CLI_OK;
+	return cli_range(transfer->cli, transfer->region, offset, length, &transfer->offset,
+			 &transfer->length);
 }
 
 /* ---- read ---- */

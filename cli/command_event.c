@@ -89,14 +89,6 @@ static const struct cli_option wait_options[] = {
 
 enum { WAIT_SLICE_MS = 500 }; /* how late a removal or the broker's end may be noticed */
 
-static void note_removed(struct shmb_region *region, const struct shmb_event *event, void *userdata)
-{
-	bool *removed = userdata;
-
-	if ((event->types & SHMB_EVENT_REMOVED) != 0)
-		*removed = true;
-}
-
 /* Sleeps in the region until a publish; between slices, looks whether one can still come. */
 static int wait_publish(struct cli *cli, struct shmb_region *region, uint64_t seen,
 			const bool *removed, struct shmb_publication *ret_publication)
@@ -158,10 +150,7 @@ static int wait_run(struct cli *cli, const void *parsed, int argc, char **argv)
 	if (status != CLI_OK)
 		return status;
 	seen = values->seen.given ? values->seen.value : shmb_region_sequence(region);
-	result = shmb_client_get_fd(cli->client); /* events flow from now on */
-	if (result >= 0)
-		result =
-			shmb_region_watch(region, SHMB_EVENT_REMOVED, seen, note_removed, &removed);
+	result = cli_note_removal(cli, region, &removed);
 	if (result < 0)
 		status = cli_fail_region(cli, region, result);
 	else

@@ -170,6 +170,8 @@ static void print_info(const struct shmb_region_info *info)
 	printf("%14s: %s (%" PRIu32 ")\n", "Owner", info_user(info->uid, user), info->uid);
 	printf("%14s: %s (%" PRIu32 ")\n", "Group", info_group(info->gid, group), info->gid);
 	printf("%14s: %s\n", "Backing", info_backing(info->backing));
+	if (info->path[0] != '\0')
+		printf("%14s: %s\n", "File", info->path);
 	printf("%14s: %s\n", "Lifetime", info_lifetime(info->lifetime));
 	printf("%14s: %" PRIu32 "\n", "Attachments", info->attachments);
 	printf("%14s: %" PRIu64 "\n", "Published", info->sequence);

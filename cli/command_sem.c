@@ -239,7 +239,7 @@ static int create_run(struct cli *cli, const void *parsed, int argc, char **argv
 	status = print_created(cli, argv[0], values->hold);
 	if (status == CLI_OK && values->hold) {
 		fflush(stdout);
-		status = cli_hold(cli, argv[0], &signals);
+		status = cli_hold(cli, argv[0], &signals, NULL);
 	}
 	shmb_semaphore_free(semaphore);
 	return status;

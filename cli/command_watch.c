@@ -20,7 +20,7 @@ struct watch_values {
 
 static const struct cli_option watch_options[] = {
 	{ 'e', "types", CLI_TEXT, offsetof(struct watch_values, types), "TYPE[,TYPE...]",
-	  "published, resized, removed; default: all" },
+	  "published, resized, removed, metadata, owner-died, file; default: all" },
 	{ 'c', "count", CLI_NUMBER, offsetof(struct watch_values, count), "COUNT",
 	  "end after that many events" },
 	{ 0, "seen", CLI_NUMBER, offsetof(struct watch_values, seen), "SEQUENCE",
@@ -31,15 +31,16 @@ static const struct {
 	const char *name;
 	unsigned type;
 } event_types[] = {
-	{ "published", SHMB_EVENT_PUBLISHED },
-	{ "resized", SHMB_EVENT_RESIZED },
-	{ "removed", SHMB_EVENT_REMOVED },
+	{ "published", SHMB_EVENT_PUBLISHED },   { "resized", SHMB_EVENT_RESIZED },
+	{ "removed", SHMB_EVENT_REMOVED },       { "metadata", SHMB_EVENT_METADATA },
+	{ "owner-died", SHMB_EVENT_OWNER_DIED }, { "file", SHMB_EVENT_FILE },
 };
 
 enum { N_EVENT_TYPES = sizeof(event_types) / sizeof(event_types[0]) };
 
 struct watch {
 	struct cli *cli;
+	bool all;       /* no types were named */
 	unsigned types; /* to print; removal is always watched for, as it ends the watch */
 	uint64_t left;  /* events to print; UINT64_MAX: no limit */
 	int watched;    /* regions that have not been removed */
@@ -48,6 +49,7 @@ struct watch {
 
 static int parse_types(struct cli *cli, const char *text, unsigned *ret_types)
 {
+	bool all = text == NULL;
 	unsigned types = 0;
 
 	while (text != NULL) {
@@ -59,12 +61,15 @@ static int parse_types(struct cli *cli, const char *text, unsigned *ret_types)
 				break;
 		if (i == N_EVENT_TYPES)
 			return cli_usage(cli,
-					 "--types: '%.*s' is none of published, resized, removed",
+					 "--types: '%.*s' is none of published, resized, removed, "
+					 "metadata, owner-died, file",
 					 (int)length, text);
 		types |= event_types[i].type;
 		text = text[length] == ',' ? text + length + 1 : NULL;
 	}
-	*ret_types = types == 0 ? ~0u : types;
+	for (size_t i = 0; all && i < N_EVENT_TYPES; i++)
+		types |= event_types[i].type;
+	*ret_types = types;
 	return CLI_OK;
 }
 
@@ -126,7 +131,7 @@ static void print_event(const struct cli *cli, const char *name, unsigned types,
 static void on_event(struct shmb_region *region, const struct shmb_event *event, void *userdata)
 {
 	struct watch *watch = userdata;
-	unsigned types = event->types & watch->types & ~(unsigned)SHMB_EVENT_DISCONNECTED;
+	unsigned types = event->types & watch->types;
 
 	if ((event->types & SHMB_EVENT_DISCONNECTED) != 0)
 		watch->disconnected = true;
@@ -141,12 +146,32 @@ static void on_event(struct shmb_region *region, const struct shmb_event *event,
 	}
 }
 
+/* If everything is watched, a file's changes are where the system tells of them. */
+static int arm(struct watch *watch, struct shmb_region *region, uint64_t seen)
+{
+	unsigned types = watch->types | SHMB_EVENT_REMOVED;
+	int result = shmb_region_watch(region, types, seen, on_event, watch);
+
+	if (watch->all && (result == SHMB_ENOTSUP || result == SHMB_EACCES ||
+			   result == SHMB_ENOSPC || result == SHMB_EMFILE))
+		result = shmb_region_watch(region, types & ~(unsigned)SHMB_EVENT_FILE, seen,
+					   on_event, watch);
+	return result;
+}
+
+static int fail_watch(struct watch *watch, struct shmb_region *region, int code)
+{
+	if (code == SHMB_ENOTSUP && shmb_region_backing(region) != SHMB_BACKING_FILE)
+		return cli_fail(watch->cli, code, shmb_region_name(region),
+				"it is made of no file, so that none can change");
+	return cli_fail_region(watch->cli, region, code);
+}
+
 static int watch_one(struct watch *watch, const struct cli_number *seen, const char *name,
 		     struct shmb_region **ret_region)
 {
 	struct shmb_event now = { .struct_size = sizeof(now) };
 	struct shmb_region *region;
-	unsigned types = (watch->types & 7) | SHMB_EVENT_REMOVED;
 	uint64_t from;
 	int result, status;
 
@@ -156,9 +181,9 @@ static int watch_one(struct watch *watch, const struct cli_number *seen, const c
 	now.sequence = shmb_region_sequence(region);
 	now.size = shmb_region_size(region);
 	from = seen->given ? seen->value : now.sequence;
-	result = shmb_region_watch(region, types, from, on_event, watch);
+	result = arm(watch, region, from);
 	if (result < 0) {
-		status = cli_fail_region(watch->cli, region, result);
+		status = fail_watch(watch, region, result);
 		shmb_region_free(region);
 		return status;
 	}
@@ -198,6 +223,7 @@ static int watch_run(struct cli *cli, const void *parsed, int argc, char **argv)
 	struct shmb_region **regions;
 	int status, n = 0;
 
+	watch.all = values->types == NULL;
 	status = parse_types(cli, values->types, &watch.types);
 	if (status == CLI_OK)
 		status = cli_connect(cli);

@@ -235,7 +235,7 @@ static int fail_library(struct cli *cli, const char *name, int code, const struc
 		.error = shmb_error_name(code),
 		.name = name,
 		.message = shmb_strerror(code),
-		.hint = hint_for(cli, code),
+		.hint = hint_for(cli, code, error->code == code ? error->what : ""),
 	};
 
 	if (error->code == code) {

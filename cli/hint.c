@@ -42,7 +42,30 @@ static const char *hint_for_coordination(const struct cli *cli, int code)
 	}
 }
 
-const char *hint_for(const struct cli *cli, int code)
+/* Of the step or limit that failed. */
+static const char *hint_for_what(int code, const char *what)
+{
+	if (strcmp(what, "RLIMIT_MEMLOCK") == 0)
+		return "`ulimit -l` tells how much may be pinned; limits.conf(5) and LimitMEMLOCK= "
+		       "of systemd.exec(5) change it";
+	if (strcmp(what, "file") != 0)
+		return NULL;
+	switch (code) {
+	case SHMB_ENOENT:
+		return "it is made if a SIZE is given";
+	case SHMB_EACCES:
+		return "--read-only needs no right to write it; whose files the broker takes is "
+		       "allow-adopt in shmbroker.conf(5)";
+	case SHMB_EEXIST:
+		return "--new-file wants one that is not there";
+	case SHMB_ENOTSUP:
+		return "it has to be a regular file of a local file system";
+	default:
+		return NULL;
+	}
+}
+
+const char *hint_for(const struct cli *cli, int code, const char *what)
 {
 	bool create = cli->command == &command_create, rm = cli->command == &command_rm;
 	const char *hint = NULL;
@@ -50,9 +73,13 @@ const char *hint_for(const struct cli *cli, int code)
 	if (is_about_semaphores(cli) || cli->command == &command_lock ||
 	    cli->command == &command_locks)
 		hint = hint_for_coordination(cli, code);
+	if (hint == NULL)
+		hint = hint_for_what(code, what);
 	if (hint != NULL)
 		return hint;
 	switch (code) {
+	case SHMB_ENOTSUP:
+		return "`shmbctl features` tells what this system can do";
 	case SHMB_ENOENT:
 		return rm ? "`shmbctl ls`, `shmbctl locks` and `shmbctl sem` list what you may "
 			    "know "

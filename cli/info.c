@@ -42,6 +42,11 @@ const char *info_lifetime(enum shmb_lifetime lifetime)
 	return "unknown";
 }
 
+const char *info_answer(int answer)
+{
+	return answer == SHMB_YES ? "yes" : answer == SHMB_NO ? "no" : "unknown";
+}
+
 /* A list asks for the same owner again and again: remember the last, since a lookup may open files
  * and ask servers. */
 struct remembered {
@@ -136,4 +141,6 @@ void info_json(struct json *json, const struct shmb_region_info *info)
 	json_uint(json, "sequence", info->sequence);
 	json_uint(json, "created", info->created);
 	json_bool(json, "removed", info->removed != 0);
+	if (info->path[0] != '\0')
+		json_string(json, "path", info->path);
 }

@@ -25,6 +25,7 @@ void info_print_name(bool as_json, const char *name);
 /* Names of the small vocabularies; "unknown" for a value from a newer broker. */
 const char *info_backing(enum shmb_backing backing);
 const char *info_lifetime(enum shmb_lifetime lifetime);
+const char *info_answer(int answer);
 
 /* User and group by name, or by number if they have none. Return: @buffer. */
 const char *info_user(uint32_t uid, char buffer[OWNER_TEXT]);

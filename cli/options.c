@@ -14,7 +14,13 @@
 #include "info.h"
 #include "size.h"
 
-enum { OPTIONS_MAX = 32, HELP_COLUMN = 32, COMMAND_COLUMN = 14, HELP_WIDTH = 100 };
+enum {
+	OPTIONS_MAX = 32,
+	HELP_COLUMN = 32,
+	COMMAND_COLUMN = 14,
+	HELP_WIDTH = 100,
+	OPTION_TEXT = 128
+};
 
 static const struct cli_option global_options[] = {
 	{ 'a', "address", CLI_TEXT, offsetof(struct cli, address), "ADDRESS",
@@ -39,7 +45,7 @@ struct merged {
 	const struct cli_option *options[OPTIONS_MAX];
 	void *values[OPTIONS_MAX];
 	struct option longs[OPTIONS_MAX + 1];
-	char letters[2 * OPTIONS_MAX + 3];
+	char letters[3 * OPTIONS_MAX + 3];
 	int count;
 	size_t n_letters;
 };
@@ -51,18 +57,21 @@ static void merge(struct merged *merged, const struct cli_option *options, size_
 	for (size_t i = 0; i < n && merged->count < OPTIONS_MAX; i++) {
 		const struct cli_option *option = &options[i];
 		int index = merged->count++;
+		int has_argument = option->type == CLI_FLAG       ? no_argument
+				   : option->type == CLI_OPTIONAL ? optional_argument
+								  : required_argument;
 
 		merged->options[index] = option;
 		merged->values[index] = values;
 		merged->longs[index] = (struct option){
 			.name = option->name,
-			.has_arg = option->type == CLI_FLAG ? no_argument : required_argument,
+			.has_arg = has_argument,
 			.val = LONG_BASE + index,
 		};
 		if (option->letter == 0)
 			continue;
 		merged->letters[merged->n_letters++] = option->letter;
-		if (option->type != CLI_FLAG)
+		for (int j = 0; j < has_argument; j++) /* ':', or "::" if it may be left out */
 			merged->letters[merged->n_letters++] = ':';
 	}
 }
@@ -105,6 +114,9 @@ static int store(struct cli *cli, const struct cli_option *option, void *values,
 		return CLI_OK;
 	case CLI_TEXT:
 		*(const char **)target = text;
+		return CLI_OK;
+	case CLI_OPTIONAL:
+		*(const char **)target = text != NULL ? text : "";
 		return CLI_OK;
 	case CLI_LIST: /* items has room for as many as there are arguments, see main.c */
 		list->items[list->count++] = text;
@@ -246,16 +258,27 @@ static void print_wrapped(const char *text, int column)
 	putchar('\n');
 }
 
+/* "--name", "--name=ARGUMENT" or "--name[=ARGUMENT]". Return: @buffer. */
+static const char *spell(const struct cli_option *option, char buffer[OPTION_TEXT])
+{
+	if (option->argument == NULL)
+		snprintf(buffer, OPTION_TEXT, "--%s", option->name);
+	else
+		snprintf(buffer, OPTION_TEXT,
+			 option->type == CLI_OPTIONAL ? "--%s[=%s]" : "--%s=%s", option->name,
+			 option->argument);
+	return buffer;
+}
+
 static void print_options(const struct cli_option *options, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		const struct cli_option *option = &options[i];
+		char text[OPTION_TEXT];
 		int width;
 
 		width = option->letter != 0 ? printf("  -%c, ", option->letter) : printf("      ");
-		width += printf("--%s", option->name);
-		if (option->argument != NULL)
-			width += printf("=%s", option->argument);
+		width += printf("%s", spell(option, text));
 		if (width + 2 > HELP_COLUMN) {
 			putchar('\n');
 			width = 0;
@@ -280,16 +303,12 @@ void cli_command_help(const struct cli_command *command)
 /* The options of a command at a glance; what they mean is in its own help. */
 static void print_option_names(const struct cli_command *command)
 {
-	char names[512] = "";
+	char names[1024] = "", text[OPTION_TEXT];
 	size_t length = 0;
 
-	for (size_t i = 0; i < command->n_options && length < sizeof(names); i++) {
-		const struct cli_option *option = &command->options[i];
-
-		length += (size_t)snprintf(names + length, sizeof(names) - length, "--%s%s%s ",
-					   option->name, option->argument != NULL ? "=" : "",
-					   option->argument != NULL ? option->argument : "");
-	}
+	for (size_t i = 0; i < command->n_options && length < sizeof(names); i++)
+		length += (size_t)snprintf(names + length, sizeof(names) - length, "%s ",
+					   spell(&command->options[i], text));
 	if (length == 0)
 		return;
 	printf("%*s", COMMAND_COLUMN, "");

@@ -35,7 +35,8 @@ _shmbctl_words() {
 
 _shmbctl() {
 	local cur prev words cword split
-	local commands="create resize rm chmod chown ls stat stats ping read write dump publish wait watch run locks lock sem help"
+	local commands="create resize rm chmod chown ls stat stats ping features read write cp export import dump flush advise
+		publish wait watch run locks lock sem help"
 	local semaphores="create wait take post value"
 	local globals="--address= --json --timeout= --help --version"
 	local command="" options="" operand=0 i
@@ -58,9 +59,9 @@ _shmbctl() {
 		-t | --timeout) ((i++)) ;;
 		-c | --capacity | --count | -m | --mode | -b | --backing | -l | --lifetime | -s | --offset | -n | --length | \
 			-e | --types | --seen | -L | --log-level | --broker-option | -w | --wait | -E | --conflict-exit-code | --slots | \
-			-i | --initial | -M | --max)
+			-i | --initial | -M | --max | -f | --file | --file-mode | -S | --size)
 			case $command.${words[i]} in
-			ls.-l | lock.-[sn] | "sem create.-c" | "sem wait.-n" | "sem take.-n") ;;
+			ls.-l | rm.-f | lock.-[sn] | "sem create.-c" | "sem wait.-n" | "sem take.-n") ;;
 			*) ((i++)) ;;
 			esac
 			;;
@@ -104,7 +105,19 @@ _shmbctl() {
 		return
 		;;
 	-b | --backing)
-		[[ $command == create ]] && COMPREPLY=($(compgen -W "shm memfd" -- "$cur")) && return
+		[[ $command == create ]] && COMPREPLY=($(compgen -W "shm memfd hugetlb" -- "$cur")) && return
+		;;
+	-f | --file)
+		if [[ $command == create ]]; then
+			compopt -o filenames 2>/dev/null
+			COMPREPLY=($(compgen -f -- "$cur"))
+			return
+		fi
+		;;
+	--hugepages)
+		# only what follows a = is its argument
+		[[ ${COMP_WORDS[COMP_CWORD]} == "=" || ${COMP_WORDS[COMP_CWORD - 1]} == "=" || ${COMP_WORDS[COMP_CWORD]} == *=* ]] &&
+			COMPREPLY=($(compgen -W "try require" -- "$cur")) && return
 		;;
 	-l | --lifetime)
 		case $command in
@@ -119,7 +132,7 @@ _shmbctl() {
 		return
 		;;
 	-e | --types)
-		COMPREPLY=($(compgen -W "published resized removed" -- "$cur"))
+		COMPREPLY=($(compgen -W "published resized removed metadata owner-died file" -- "$cur"))
 		return
 		;;
 	-o | --broker-option)
@@ -134,12 +147,20 @@ _shmbctl() {
 	esac
 
 	case $command in
-	create) options="--capacity= --mode= --backing= --lifetime= --slots= --reserve --or-open --exclusive --hold" ;;
+	create)
+		options="--capacity= --mode= --backing= --memfd --file= --file-mode= --read-only --truncate --new-file --hugepages
+			--lifetime= --slots= --reserve --populate --pin --or-open --exclusive --hold"
+		;;
 	rm) options="--force" ;;
 	ls) options="--long --bytes --quiet" ;;
 	ping) options="--count=" ;;
 	read) options="--offset= --length= --no-progress" ;;
 	write) options="--offset= --length= --publish --no-progress" ;;
+	cp) options="--mode= --publish --exclusive --no-progress" ;;
+	export) options="--offset= --length= --exclusive --no-progress" ;;
+	import) options="--offset= --length= --size= --mode= --publish --exclusive --no-progress" ;;
+	flush) options="--offset= --length= --start" ;;
+	advise) options="--offset= --length=" ;;
 	dump) options="--offset= --length= --no-squeezing" ;;
 	publish) options="--offset= --length=" ;;
 	wait) options="--seen=" ;;
@@ -166,10 +187,31 @@ _shmbctl() {
 		((operand == 0)) && COMPREPLY=($(compgen -W "$commands" -- "$cur"))
 		[[ $command == help && $prev == sem ]] && COMPREPLY=($(compgen -W "$semaphores" -- "$cur"))
 		;;
-	ls | read | write | dump | publish | wait | resize)
+	ls | read | write | dump | flush | publish | wait | resize)
 		((operand == 0)) && _shmbctl_names ls
 		;;
 	stat | watch) _shmbctl_names ls ;;
+	cp)
+		((operand < 2)) && _shmbctl_names ls
+		;;
+	export | import)
+		if [[ $command.$operand == export.0 || $command.$operand == import.1 ]]; then
+			_shmbctl_names ls
+		elif ((operand < 2)); then
+			compopt -o filenames 2>/dev/null
+			COMPREPLY=($(compgen -f -- "$cur"))
+		fi
+		;;
+	advise)
+		if ((operand == 0)); then
+			_shmbctl_names ls
+		elif ((operand == 1)); then
+			COMPREPLY=($(compgen -W "willneed prefetch collapse remove" -- "$cur"))
+		fi
+		;;
+	features)
+		COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" features 2>/dev/null | sed -n '2,$s/ .*//p')" -- "$cur"))
+		;;
 	rm) _shmbctl_names ls locks sem ;;
 	locks)
 		((operand == 0)) && _shmbctl_names locks

@@ -159,6 +159,38 @@ class BrokerCase(Case):
 		return error
 
 
+class WatchingCase(BrokerCase):
+	"""A test of what watches say."""
+
+	def start(self, *arguments):
+		process = self.broker.start(*arguments)
+		self.addCleanup(process.stdout.close)
+		self.addCleanup(process.stderr.close)
+		self.addCleanup(process.wait)
+		self.addCleanup(process.kill)
+		return process
+
+	def watch(self, *arguments, regions=("n",)):
+		"""Return: the process, once it can miss nothing more."""
+		process = self.start("--json", "watch", *arguments, *regions)
+		for name in regions:
+			line = json.loads(process.stdout.readline())
+			self.assertEqual((line["name"], line["types"]), (name, ["watching"]))
+		return process
+
+	def line(self, process):
+		return json.loads(process.stdout.readline())
+
+	def end(self, process, status=0, stderr=b""):
+		self.assertEqual(process.wait(LIMIT), status)
+		self.assertEqual(process.stdout.read(), b"")
+		text = process.stderr.read()
+		if status == 0:
+			self.assertEqual(text, stderr)
+		else:
+			self.assertIn(stderr, text)
+
+
 class CoordinationCase(BrokerCase):
 	"""A test of what commands hold."""
 

@@ -5,41 +5,13 @@ import json
 import signal
 
 import common
-from common import BrokerCase
+from common import CoordinationCase, WatchingCase
 
 
-class EventCase(BrokerCase):
+class EventCase(WatchingCase):
 	def setUp(self):
 		super().setUp()
 		self.ok("create", "--capacity=64K", "n", "4K")
-
-	def start(self, *arguments):
-		process = self.broker.start(*arguments)
-		self.addCleanup(process.stdout.close)
-		self.addCleanup(process.stderr.close)
-		self.addCleanup(process.wait)
-		self.addCleanup(process.kill)
-		return process
-
-	def watch(self, *arguments, regions=("n",)):
-		"""Return: the process, once it can miss nothing more."""
-		process = self.start("--json", "watch", *arguments, *regions)
-		for name in regions:
-			line = json.loads(process.stdout.readline())
-			self.assertEqual((line["name"], line["types"]), (name, ["watching"]))
-		return process
-
-	def line(self, process):
-		return json.loads(process.stdout.readline())
-
-	def end(self, process, status=0, stderr=b""):
-		self.assertEqual(process.wait(common.LIMIT), status)
-		self.assertEqual(process.stdout.read(), b"")
-		text = process.stderr.read()
-		if status == 0:
-			self.assertEqual(text, stderr)
-		else:
-			self.assertIn(stderr, text)
 
 
 class Wait(EventCase):
@@ -163,6 +135,38 @@ class Watch(EventCase):
 		process.stdout.close()
 		self.ok("publish", "n")
 		self.assertEqual(process.wait(common.LIMIT), -signal.SIGPIPE)
+
+
+class F38_Watch(EventCase, CoordinationCase):
+	"""What is not published: who may use it, and who died."""
+
+	def test_metadata(self):
+		process = self.watch()
+		self.ok("chmod", "0640", "n")
+		self.assertEqual(self.line(process), {"name": "n", "types": ["metadata"], "sequence": 0, "size": 4096})
+		self.ok("rm", "n")
+		self.assertEqual(self.line(process)["types"], ["removed"])
+		self.end(process)
+
+	def test_for_people(self):
+		process = self.start("watch", "-c", "1", "n")
+		process.stdout.readline()
+		self.ok("chmod", "0640", "n")
+		self.assertRegex(process.stdout.readline().decode(), r"^[0-9:]{8}  n  metadata  sequence 0  size 4096\n$")
+		self.end(process)
+
+	def test_owner_died(self):
+		process = self.watch()
+		holder = self.hold("lock", "n")
+		self.finish(holder)  # in order: nothing to tell
+		self.kill(self.hold("lock", "n"))
+		self.assertEqual(self.line(process)["types"], ["owner-died"])
+		self.ok("rm", "n")
+		self.assertEqual(self.line(process)["types"], ["removed"])
+		self.end(process)
+
+	def test_no_file(self):
+		self.fails(1, "watch: n: it is made of no file", "watch", "--types=file", "n")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 
 import json
 import os
+import pathlib
 import re
 import shutil
 import socket
@@ -13,8 +14,8 @@ import unittest
 import common
 from common import BrokerCase, Case, SHMBCTL, SOURCE, ctl, environment
 
-COMMANDS = ("create", "resize", "rm", "chmod", "chown", "ls", "stat", "stats", "ping", "read", "write", "dump",
-	    "publish", "wait", "watch", "run", "locks", "lock", "sem", "sem create", "sem wait", "sem take", "sem post",
+COMMANDS = ("create", "resize", "rm", "chmod", "chown", "ls", "stat", "stats", "ping", "features", "read", "write",
+	    "dump", "flush", "advise", "publish", "wait", "watch", "run", "locks", "lock", "sem", "sem create", "sem wait", "sem take", "sem post",
 	    "sem value")
 
 
@@ -81,7 +82,7 @@ class Usage(Case):
 		self.usage("--address needs ADDRESS", "ls", "--address")
 		self.usage("--offset needs OFFSET", "read", "n", "-s")
 		self.usage("an argument is missing", "stat")
-		self.usage("too few arguments", "create", "n")
+		self.usage("a size is missing", "create", "n")
 		self.usage("too many arguments, from 'b' on", "read", "a", "b")
 		self.usage("--timeout: 'soon' is no time in seconds", "--timeout=soon", "ls")
 		self.usage("--timeout: '99999999' is no time in seconds", "ls", "-t", "99999999")
@@ -216,9 +217,13 @@ printf '%s\n' "${COMPREPLY[@]}"
 		self.assertEqual(self.complete("re"), ["resize", "read"])
 		self.assertEqual({command.split()[0] for command in COMMANDS} - set(self.complete("")), set())
 		self.assertEqual(self.complete("create", "--ca"), ["--capacity="])
-		self.assertEqual(self.complete("create", "--backing", ""), ["shm", "memfd"])
+		self.assertEqual(self.complete("create", "--backing", ""), ["shm", "memfd", "hugetlb"])
 		self.assertEqual(self.complete("create", "--backing", "=", "me"), ["memfd"])
-		self.assertEqual(self.complete("create", "--backing", "="), ["shm", "memfd"])
+		self.assertEqual(self.complete("create", "--backing", "="), ["shm", "memfd", "hugetlb"])
+		self.assertEqual(self.complete("create", "--hugep"), ["--hugepages"])
+		self.assertEqual(self.complete("create", "--hugepages", "=", "re"), ["require"])
+		self.assertEqual(self.complete("create", "--hugepages", "re"), [])
+		self.assertEqual(self.complete("features", "huget"), ["hugetlb"])
 		self.assertEqual(self.complete("help", "sta"), ["stat", "stats"])
 		self.assertEqual(self.complete("help", "sem", "p"), ["post"])
 		self.assertEqual(self.complete("lock", "--sh"), ["--shared"])
@@ -236,6 +241,15 @@ printf '%s\n' "${COMPREPLY[@]}"
 		self.assertEqual(self.complete("read", "-n", "5", "o"), ["other"])
 		self.assertEqual(self.complete("read", "cam/0", "o"), [])
 		self.assertEqual(self.complete("chmod", "0600", "o"), ["other"])
+		self.assertEqual(self.complete("flush", "-s", "4K", "o"), ["other"])
+		self.assertEqual(self.complete("advise", "other", "wi"), ["willneed"])
+		self.assertEqual(self.complete("cp", "-m", "0700", "other", "cam/"), ["cam/0", "cam/1"])
+		self.assertEqual(self.complete("export", "cam/"), ["cam/0", "cam/1"])
+		with tempfile.TemporaryDirectory() as directory:
+			(pathlib.Path(directory) / "file").touch()
+			for command in (["export", "cam/0"], ["import"], ["create", "--file"], ["create", "--file", "="]):
+				self.assertEqual(self.complete(*command, f"{directory}/"), [f"{directory}/file"], command)
+			self.assertEqual(self.complete("import", f"{directory}/file", "o"), ["other"])
 		self.assertEqual(self.complete("stat", "\\~"), [f"\\~{os.getuid()}/own"])
 
 	def test_names_of_other_kinds(self):

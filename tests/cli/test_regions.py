@@ -62,7 +62,7 @@ class Create(BrokerCase):
 		self.assertEqual(self.json_error(1, "create", "a//b", "1")["error"], "invalid-argument")
 		self.assertEqual(self.json_error(1, "create", "n", "0")["error"], "invalid-argument")
 		self.assertEqual(self.json_error(1, "create", "--capacity=1", "n", "2")["error"], "invalid-argument")
-		self.fails(2, "neither shm nor memfd", "create", "--backing=tape", "n", "1")
+		self.fails(2, "none of shm, memfd, hugetlb", "create", "--backing=tape", "n", "1")
 		self.fails(2, "none of persistent", "create", "--lifetime=long", "n", "1")
 		self.fails(2, "exclude each other", "create", "-x", "-o", "n", "1")
 		self.fails(2, "add --hold", "create", "--lifetime=attached", "n", "1")
@@ -98,6 +98,21 @@ class Hold(BrokerCase):
 		watcher.stdout.close()
 		self.assertEqual(watcher.wait(common.LIMIT), 0)
 		self.fails(3, "nothing of that name", "stat", "n")
+
+	def test_removed(self):
+		"""What is held without a name can be had by nobody: that is no end in order."""
+		for lifetime in ("attached", "session", "persistent"):
+			process = self.hold(f"--lifetime={lifetime}", "n", "4K")
+			self.ok("rm", "n")
+			self.assertEqual(process.wait(common.LIMIT), 3)
+			self.assertIn(b"create: n: the region was removed", process.stderr.read())
+
+	def test_removed_and_made_again(self):
+		self.ok("create", "n", "4K")
+		process = self.hold("--or-open", "n", "4K")
+		self.ok("rm", "n")
+		self.ok("create", "n", "4K")
+		self.assertEqual(process.wait(common.LIMIT), 3)
 
 	def test_broker_goes(self):
 		process = self.hold("n", "4K")
