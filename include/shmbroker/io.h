@@ -56,7 +56,7 @@ struct shmb_window {
 	struct shmb_region *region; /* what it is a part of */
 	uint64_t offset;            /* bytes: where it begins there */
 	uint64_t length;            /* bytes: how long it is */
-	void *_hold;
+	int _held;
 };
 
 /**
@@ -97,12 +97,14 @@ int shmb_window_view(const struct shmb_window *window, uint64_t offset, size_t l
 
 struct shmb_cursor {
 	uint64_t position; /* bytes from the beginning of what it goes through; set it by seeking */
+	/* for what is inline below: as it was when something was out of the ordinary last */
+	const unsigned char *_data; /* the first byte of what it goes through */
+	uint64_t _end;              /* bytes of that; 0: nothing is inline */
+	const uint64_t *_words;     /* the region's size; two further, the segment's number */
+	const uint32_t *_state;     /* the handle's */
+	uint64_t _seen_size;        /* what those were */
+	uint32_t _seen_segment, _seen_state;
 	struct shmb_window _window;
-	/* for what is inline below */
-	const unsigned char *_data;
-	const uint64_t *_size;
-	const uint32_t *_state;
-	uint64_t _limit;
 };
 
 enum shmb_whence {
@@ -117,15 +119,50 @@ int shmb_cursor_open(struct shmb_region *region, struct shmb_cursor *ret_cursor)
 int shmb_cursor_open_window(const struct shmb_window *window, struct shmb_cursor *ret_cursor);
 void shmb_cursor_close(struct shmb_cursor *cursor);
 
+/** shmb_cursor_read_checked() - shmb_cursor_read() with nothing inline; for those who cannot use
+ * inline functions. */
+int64_t shmb_cursor_read_checked(struct shmb_cursor *cursor, void *buffer, size_t length);
+
 /**
  * shmb_cursor_read() - copy what comes next, and go on behind it
  *
  * At the end less is read than was asked for, then nothing. If the region was made smaller than the
  * position, that is the end, too; the position stays, and there is more when it has grown again.
  *
+ * In a forked child it may read from its parent's mapping before it says SHMB_EFORKED.
+ *
  * Return: bytes read, 0 at the end, or as shmb_region_read().
  */
-int64_t shmb_cursor_read(struct shmb_cursor *cursor, void *buffer, size_t length);
+static inline int64_t shmb_cursor_read(struct shmb_cursor *cursor, void *buffer, size_t length)
+{
+#if defined(__GNUC__) && UINTPTR_MAX == UINT64_MAX
+	/*
+	 * Small enough to cost as much as the copy it is about. Whatever others write to the
+	 * words, nothing beyond _end is read, and addresses stay a region's until it is freed. The
+	 * state and the segment are looked at after the copy: only then is it known what it was
+	 * that was copied.
+	 */
+	const uint64_t *words = cursor->_words;
+	uint64_t position = cursor->position, end = cursor->_end;
+
+	if (__builtin_expect(length <= end && position <= end - length &&
+				     __atomic_load_n(words, __ATOMIC_RELAXED) == cursor->_seen_size,
+			     1)) {
+		memcpy(buffer, cursor->_data + position, length);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (__builtin_expect(
+			    __atomic_load_n(cursor->_state, __ATOMIC_RELAXED) ==
+					    cursor->_seen_state &&
+				    __atomic_load_n((const uint32_t *)(const void *)(words + 2),
+						    __ATOMIC_RELAXED) == cursor->_seen_segment,
+			    1)) {
+			cursor->position = position + length;
+			return (int64_t)length;
+		}
+	}
+#endif
+	return shmb_cursor_read_checked(cursor, buffer, length);
+}
 
 /**
  * shmb_cursor_write() - copy over what comes next, and go on behind it
@@ -171,10 +208,13 @@ struct shmb_walk {
  * @chunk:  bytes, at least 1; shmb_page_size() for pages
  * @access: SHMB_READ or SHMB_READ | SHMB_WRITE
  *
- * It is one view: nothing moves until it is closed. Return: as shmb_region_view().
+ * It is one view: nothing moves until it is closed. Then
  *
- *	for (r = shmb_walk_open(region, 0, 0, 4096, SHMB_READ, &walk); r == 0 &&
- *shmb_walk_next(&walk);) digest(walk.data, walk.length); r = r < 0 ? r : shmb_walk_close(&walk);
+ *     while (shmb_walk_next(&walk))
+ *             digest(walk.data, walk.length);
+ *     r = shmb_walk_close(&walk);
+ *
+ * Return: as shmb_region_view(), SHMB_EINVAL (chunk 0).
  */
 int shmb_walk_open(struct shmb_region *region, uint64_t offset, uint64_t length, size_t chunk,
 		   unsigned access, struct shmb_walk *ret_walk);

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Windows: a part of a region under positions of its own. What is within it is the part's business,
+ * everything else is the region's, whose functions do the work; then what they say is made to fit.
+ */
+
+#include "io_parts.h"
+
+int io_window_refuse(const struct shmb_window *window, uint64_t offset, uint64_t length)
+{
+	struct shmb_error error = {
+		.code = SHMB_EBOUNDS,
+		.offset = offset,
+		.length = length,
+		.size = shmb_window_size(window),
+	};
+
+	int result = region_usable(window->region);
+
+	return result < 0 ? region_refuse(window->region, result, NULL)
+			  : error_set(&window->region->error, &error);
+}
+
+/* What the region said of a range, as seen through the window. Return: @result. */
+static int relative(const struct shmb_window *window, int result)
+{
+	struct shmb_error error = { .struct_size = sizeof(error) };
+
+	if (result != SHMB_EBOUNDS && result != SHMB_EBUS)
+		return result;
+	if (error_get(&window->region->error, &error) < 0 || error.code != result ||
+	    error.offset < window->offset)
+		return result;
+	error.offset -= window->offset;
+	error.size = shmb_window_size(window);
+	return error_set(&window->region->error, &error);
+}
+
+/* A range beyond the window, unless something else is wrong. */
+static int refuse(const struct shmb_window *window, uint32_t bars, uint64_t offset, uint64_t length)
+{
+	struct region_place place;
+	int result = region_check(window->region, bars, 0, 0, &place);
+
+	return result < 0 ? result : io_window_refuse(window, offset, length);
+}
+
+static bool within(const struct shmb_window *window, uint64_t offset, uint64_t length)
+{
+	return region_within(offset, length, shmb_window_size(window));
+}
+
+int shmb_window_open(struct shmb_region *region, uint64_t offset, uint64_t length,
+		     struct shmb_window *ret_window)
+{
+	const struct shmb_window whole = { .region = region, .length = UINT64_MAX };
+
+	return shmb_window_open_within(&whole, offset, length, ret_window);
+}
+
+int shmb_window_open_within(const struct shmb_window *window, uint64_t offset, uint64_t length,
+			    struct shmb_window *ret_window)
+{
+	struct shmb_window part = { .region = window->region };
+	uint64_t size;
+	int result = io_ready(window->region);
+
+	if (result < 0)
+		return result;
+	size = shmb_window_size(window);
+	if (length == 0 && offset < size)
+		length = size - offset;
+	if (length == 0 || !region_within(offset, length, size))
+		return io_window_refuse(window, offset, length);
+	part.offset = window->offset + offset;
+	part.length = length;
+	region_hold(window->region);
+	part._held = 1;
+	*ret_window = part;
+	return 0;
+}
+
+void shmb_window_close(struct shmb_window *window)
+{
+	if (!window || !window->_held)
+		return;
+	region_release(window->region);
+	*window = (struct shmb_window){ .region = NULL };
+}
+
+uint64_t shmb_window_size(const struct shmb_window *window)
+{
+	uint64_t size = io_size(window->region), left;
+
+	left = size > window->offset ? size - window->offset : 0;
+	return left < window->length ? left : window->length;
+}
+
+int shmb_window_read(const struct shmb_window *window, uint64_t offset, void *buffer, size_t length,
+		     unsigned flags)
+{
+	int result;
+
+	if (likely(within(window, offset, length))) {
+		result = shmb_region_read(window->region, window->offset + offset, buffer, length,
+					  flags);
+		return likely(result == 0) ? 0 : relative(window, result);
+	}
+	return refuse(window, REGION_BARS_READ, offset, length);
+}
+
+int shmb_window_write(const struct shmb_window *window, uint64_t offset, const void *buffer,
+		      size_t length, unsigned flags)
+{
+	int result;
+
+	if (likely(within(window, offset, length))) {
+		result = shmb_region_write(window->region, window->offset + offset, buffer, length,
+					   flags);
+		return likely(result == 0) ? 0 : relative(window, result);
+	}
+	return refuse(window, REGION_BARS_WRITE, offset, length);
+}
+
+int shmb_window_view(const struct shmb_window *window, uint64_t offset, size_t length,
+		     size_t alignment, unsigned access, struct shmb_view *ret_view)
+{
+	int result;
+
+	if (likely(within(window, offset, length))) {
+		result = shmb_region_view(window->region, window->offset + offset, length,
+					  alignment, access, ret_view);
+		return likely(result == 0) ? 0 : relative(window, result);
+	}
+	return refuse(window, access & SHMB_WRITE ? REGION_BARS_WRITE : REGION_BARS_READ, offset,
+		      length);
+}
