@@ -17,7 +17,9 @@ OTHERS = ["read_4k", "read_64k", "read_1m", "read_64m", "write_4k", "write_64k",
           "lock_shared_pair", "lock_exclusive_pair", "lock_exclusive_2", "lock_exclusive_64", "lock_exclusive_256",
           "lock_exclusive_1024", "sem_pair", "sem_pair_owned", "waiter_cpu_sem", "waiter_cpu_lock",
           "regions_100k", "open_at_100k", "clients_5k",
-          "recover_100k", "manifest_100k", "resume"]
+          "recover_100k", "manifest_100k", "resume",
+          "read_u8", "write_u8", "write_u32", "read_string", "write_string", "atomic_add", "cursor_read_64",
+          "cursor_write_64", "walk_1g"]
 
 
 def expected(cpus):

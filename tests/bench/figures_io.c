@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Accessors, cursors and walks: what goes through a region in small steps, against the plain loads,
+ * stores and loops on the same mapping. One process; the broker only makes the region.
+ */
+
+#include <string.h>
+
+#include <shmbroker/io.h>
+#include <shmbroker/shmbroker.h>
+
+#include "bench.h"
+#include "broker.h"
+
+enum {
+	SMALL_BYTES = 1 << 16,
+	STREAM_BYTES = 1 << 20,
+	STEP = 64,
+	CHUNK = 4096,
+	AT = 4040, /* where a single thing is; a multiple of 8 */
+};
+
+static const char text[] = "a string of 31 bytes, as names.";
+
+struct io {
+	struct shmb_region *region;
+	unsigned char *data;
+	size_t size;
+	struct shmb_cursor cursor;
+	struct shmb_atomics64 atomics;
+	/* What a cursor is for the floor. */
+	struct {
+		const unsigned char *data;
+		size_t position;
+		size_t size;
+	} plain;
+	uint64_t sum;
+};
+
+/* One turn of a loop must not know what the one before has seen. */
+#define USE_VALUE(value) __asm__ volatile("" : : "r"(value) : "memory")
+
+/* A side: does @step @count times. */
+#define SIDE(name, step)                                               \
+	static int name(void *context, uint64_t count, double *ret_ns) \
+	{                                                              \
+		struct io *io = context;                               \
+		double begin = bench_now();                            \
+		int r = 0;                                             \
+                                                                       \
+		for (uint64_t i = 0; i < count && r >= 0; i++)         \
+			step;                                          \
+		*ret_ns = bench_now() - begin;                         \
+		return r < 0 ? r : 0;                                  \
+	}
+
+#define VOLATILE(type) (*(volatile type *)(void *)(io->data + AT))
+
+/* ---- Accessors ---- */
+
+static inline int read_u8(const struct io *io)
+{
+	uint8_t value = 0;
+	int r = shmb_region_read_u8(io->region, AT, &value);
+
+	USE_VALUE(value);
+	return r;
+}
+
+static inline int plain_read_u8(const struct io *io)
+{
+	uint8_t value = VOLATILE(uint8_t);
+
+	USE_VALUE(value);
+	return 0;
+}
+
+static inline int write_u8(const struct io *io, uint64_t i)
+{
+	return shmb_region_write_u8(io->region, AT, (uint8_t)i);
+}
+
+static inline int plain_write_u8(const struct io *io, uint64_t i)
+{
+	VOLATILE(uint8_t) = (uint8_t)i;
+	return 0;
+}
+
+static inline int write_u32(const struct io *io, uint64_t i)
+{
+	return shmb_region_write_u32(io->region, AT, (uint32_t)i);
+}
+
+static inline int plain_write_u32(const struct io *io, uint64_t i)
+{
+	VOLATILE(uint32_t) = (uint32_t)i;
+	return 0;
+}
+
+static inline int read_string(const struct io *io)
+{
+	char buffer[64];
+	int64_t length = shmb_region_read_string(io->region, AT, buffer, sizeof(buffer));
+
+	bench_use(buffer);
+	return length == sizeof(text) - 1 ? 0 : SHMB_EIO;
+}
+
+static inline int plain_read_string(const struct io *io)
+{
+	const char *string = (const char *)io->data + AT;
+	size_t length = strlen(string);
+	char buffer[64];
+
+	if (length >= sizeof(buffer))
+		return SHMB_EOVERFLOW;
+	memcpy(buffer, string, length + 1);
+	bench_use(buffer);
+	return length == sizeof(text) - 1 ? 0 : SHMB_EIO;
+}
+
+static inline int write_string(const struct io *io)
+{
+	const char *string = text;
+
+	USE_VALUE(string);
+	return shmb_region_write_string(io->region, AT, string);
+}
+
+static inline int plain_write_string(const struct io *io)
+{
+	const char *string = text;
+
+	bench_use(&string);
+	memcpy(io->data + AT, string, strlen(string) + 1);
+	bench_use(io->data);
+	return 0;
+}
+
+static inline int add_atomic(const struct io *io)
+{
+	__atomic_fetch_add((uint64_t *)io->atomics.words, 1, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+static inline int plain_add_atomic(const struct io *io)
+{
+	__atomic_fetch_add((uint64_t *)(void *)(io->data + AT), 1, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+SIDE(run_read_u8, r = read_u8(io))
+SIDE(run_plain_read_u8, r = plain_read_u8(io))
+SIDE(run_write_u8, r = write_u8(io, i))
+SIDE(run_plain_write_u8, r = plain_write_u8(io, i))
+SIDE(run_write_u32, r = write_u32(io, i))
+SIDE(run_plain_write_u32, r = plain_write_u32(io, i))
+SIDE(run_read_string, r = read_string(io))
+SIDE(run_plain_read_string, r = plain_read_string(io))
+SIDE(run_write_string, r = write_string(io))
+SIDE(run_plain_write_string, r = plain_write_string(io))
+SIDE(run_add_atomic, r = add_atomic(io))
+SIDE(run_plain_add_atomic, r = plain_add_atomic(io))
+
+/* ---- Streams, from the beginning again at the end ---- */
+
+static inline int next_of_cursor(struct io *io)
+{
+	unsigned char buffer[STEP];
+	int64_t n = shmb_cursor_read(&io->cursor, buffer, sizeof(buffer));
+
+	bench_use(buffer);
+	if (n == 0)
+		n = shmb_cursor_seek(&io->cursor, 0, SHMB_SEEK_SET);
+	return n < 0 ? (int)n : 0;
+}
+
+static inline int next_of_plain(struct io *io)
+{
+	unsigned char buffer[STEP];
+
+	if (io->plain.position == io->plain.size)
+		io->plain.position = 0;
+	memcpy(buffer, io->plain.data + io->plain.position, sizeof(buffer));
+	io->plain.position += sizeof(buffer);
+	bench_use(buffer);
+	return 0;
+}
+
+static int next_of_cursor_write(struct io *io)
+{
+	unsigned char buffer[STEP] = { 1 };
+	int64_t n;
+
+	bench_use(buffer);
+	n = shmb_cursor_write(&io->cursor, buffer, sizeof(buffer));
+	if (n == SHMB_EBOUNDS)
+		n = shmb_cursor_seek(&io->cursor, 0, SHMB_SEEK_SET);
+	return n < 0 ? (int)n : 0;
+}
+
+static int next_of_plain_write(struct io *io)
+{
+	unsigned char buffer[STEP] = { 1 };
+
+	bench_use(buffer);
+	if (io->plain.position == io->plain.size)
+		io->plain.position = 0;
+	memcpy(io->data + io->plain.position, buffer, sizeof(buffer));
+	io->plain.position += sizeof(buffer);
+	bench_use(io->data);
+	return 0;
+}
+
+SIDE(run_cursor, r = next_of_cursor(io))
+SIDE(run_plain, r = next_of_plain(io))
+SIDE(run_cursor_write, r = next_of_cursor_write(io))
+SIDE(run_plain_write, r = next_of_plain_write(io))
+
+/* ---- Chunks ---- */
+
+static inline uint64_t sum_words(const unsigned char *data, size_t length)
+{
+	const uint64_t *words = (const uint64_t *)(const void *)data;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < length / sizeof(*words); i++)
+		sum += words[i];
+	return sum;
+}
+
+static int walk_all(struct io *io)
+{
+	struct shmb_walk walk;
+	uint64_t sum = 0;
+	int r = shmb_walk_open(io->region, 0, 0, CHUNK, SHMB_READ, &walk);
+
+	if (r < 0)
+		return r;
+	while (shmb_walk_next(&walk))
+		sum += sum_words(walk.data, walk.length);
+	io->sum = sum;
+	return shmb_walk_close(&walk);
+}
+
+static int loop_over_all(struct io *io)
+{
+	uint64_t sum = 0;
+
+	for (size_t at = 0; at < io->size; at += CHUNK)
+		sum += sum_words(io->data + at, CHUNK);
+	return io->sum == sum ? 0 : SHMB_EIO;
+}
+
+SIDE(run_walk, r = walk_all(io))
+SIDE(run_loop, r = loop_over_all(io))
+
+/* ---- Measuring ---- */
+
+static int io_open(struct shmb_client *client, size_t size, struct io *io)
+{
+	int r = shmb_region_create(client, "bench/io", size, NULL, &io->region);
+
+	if (r < 0)
+		return r;
+	io->size = io->plain.size = size;
+	io->data = shmb_region_data(io->region);
+	io->plain.data = io->data;
+	memset(io->data, 2, size);
+	memcpy(io->data + AT, text, sizeof(text));
+	r = shmb_cursor_open(io->region, &io->cursor);
+	return r < 0 ? r : shmb_region_atomics64(io->region, AT, 1, &io->atomics);
+}
+
+static int compare_io(const struct bench *bench, struct shmb_client *client, size_t size,
+		      const struct bench_side *functions, bool brief,
+		      struct bench_result *ret_result)
+{
+	struct bench_side sides[2] = { functions[0], functions[1] };
+	struct io io = { 0 };
+	double medians[2];
+	int r = io_open(client, size, &io);
+
+	if (r >= 0)
+		r = bench_pin(0, bench->cpus[0]);
+	if (r >= 0) {
+		sides[0].context = sides[1].context = &io;
+		r = (brief ? bench_compare_brief : bench_compare)(bench, sides, 2, medians,
+								  &ret_result->n);
+	}
+	(void)shmb_atomics64_release(&io.atomics);
+	shmb_cursor_close(&io.cursor);
+	shmb_region_free(io.region);
+	if (r < 0)
+		return r;
+	ret_result->ours = medians[0];
+	ret_result->floor = medians[1];
+	return 0;
+}
+
+static int measure_io(const struct bench *bench, size_t size, const struct bench_side *functions,
+		      bool brief, struct bench_result *ret_result)
+{
+	struct shmb_client *client = NULL;
+	struct bench_broker broker;
+	int r, stopped;
+
+	r = bench_broker_start(bench, "io", NULL, &broker);
+	if (r < 0)
+		return r;
+	r = shmb_client_connect(broker.address, NULL, &client);
+	if (r >= 0)
+		r = compare_io(bench, client, size, functions, brief, ret_result);
+	shmb_client_free(client);
+	stopped = bench_broker_stop(&broker);
+	return r < 0 ? r : stopped;
+}
+
+#define MEASURE(name, ours, plain)                                                            \
+	static int name(const struct bench *bench, const struct bench_figure *figure,         \
+			enum bench_placement placement, struct bench_result *ret_result)      \
+	{                                                                                     \
+		static const struct bench_side sides[] = { { ours, NULL }, { plain, NULL } }; \
+                                                                                              \
+		return measure_io(bench, figure->size, sides, true, ret_result);              \
+	}
+
+MEASURE(measure_read_u8, run_read_u8, run_plain_read_u8)
+MEASURE(measure_write_u8, run_write_u8, run_plain_write_u8)
+MEASURE(measure_write_u32, run_write_u32, run_plain_write_u32)
+MEASURE(measure_read_string, run_read_string, run_plain_read_string)
+MEASURE(measure_write_string, run_write_string, run_plain_write_string)
+MEASURE(measure_atomic, run_add_atomic, run_plain_add_atomic)
+MEASURE(measure_cursor, run_cursor, run_plain)
+MEASURE(measure_cursor_write, run_cursor_write, run_plain_write)
+
+static int measure_walk(const struct bench *bench, const struct bench_figure *figure,
+			enum bench_placement placement, struct bench_result *ret_result)
+{
+	static const struct bench_side sides[] = { { run_walk, NULL }, { run_loop, NULL } };
+	size_t size = bench->quick ? STREAM_BYTES : figure->size;
+
+	return measure_io(bench, size, sides, false, ret_result);
+}
+
+#define ACCESSOR(NAME, FLOOR, MEASURE)                                                          \
+	{                                                                                       \
+		.name = NAME, .unit = "ns", .floor = FLOOR, .size = SMALL_BYTES, .aim_more = 4, \
+		.measure = (MEASURE)                                                            \
+	}
+
+const struct bench_figure bench_io_figures[] = {
+	ACCESSOR("read_u8", "a plain load", measure_read_u8),
+	ACCESSOR("write_u8", "a plain store", measure_write_u8),
+	ACCESSOR("write_u32", "a plain store", measure_write_u32),
+	ACCESSOR("read_string", "strlen and memcpy", measure_read_string),
+	ACCESSOR("write_string", "strlen and memcpy", measure_write_string),
+	ACCESSOR("atomic_add", "the same on a pointer", measure_atomic),
+	{ .name = "cursor_read_64",
+	  .unit = "ns",
+	  .floor = "memcpy and an add",
+	  .size = STREAM_BYTES,
+	  .aim_ratio = 1.4,
+	  .measure = measure_cursor },
+	{ .name = "cursor_write_64",
+	  .unit = "ns",
+	  .floor = "memcpy and an add",
+	  .size = STREAM_BYTES,
+	  .aim_more = 4,
+	  .measure = measure_cursor_write },
+	{ .name = "walk_1g",
+	  .unit = "ns",
+	  .floor = "a plain loop",
+	  .size = 1 << 30,
+	  .aim_ratio = 1.03,
+	  .measure = measure_walk },
+	{ .name = NULL },
+};
