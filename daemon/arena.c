@@ -7,6 +7,7 @@
 
 #include "account.h"
 #include "broker.h"
+#include "cost.h"
 #include "guard.h"
 #include "remember.h"
 #include "session.h"
@@ -175,7 +176,7 @@ static int make_segment(struct broker *broker, struct arena *arena)
 	errno = EIO;
 	if (pwrite(fd, &header, length, 0) != (ssize_t)length)
 		return -errno;
-	return store_keep(&broker->store, &arena->segments, SEGMENT_LOCK, 1);
+	return store_keep(&broker->store, &arena->segments, SEGMENT_BIT(SEGMENT_LOCK));
 }
 
 static void arena_free(struct broker *broker, struct arena *arena)
@@ -194,7 +195,7 @@ static struct arena *arena_new(const struct backing *backing, uint64_t id)
 
 	if (!arena)
 		return NULL;
-	segments_init(&arena->segments, backing, id);
+	segments_init(&arena->segments, backing, backing, id);
 	arena->n_free = LAYOUT_ARENA_UNITS - LAYOUT_ARENA_FIRST;
 	arena->slots = slots_new(LAYOUT_ARENA_SLOTS, undo, arena);
 	if (arena->slots)
@@ -203,13 +204,18 @@ static struct arena *arena_new(const struct backing *backing, uint64_t id)
 	return NULL;
 }
 
+static struct cost arena_cost(const struct broker *broker, const struct backing *backing)
+{
+	return cost_of_memory(backing, region_in_pages(broker, LAYOUT_ARENA_BYTES));
+}
+
 static int make_arena(struct broker *broker, struct session *session, uint32_t mode,
 		      struct arena **ret_arena, struct failure *failure)
 {
 	const struct backing *backing = region_default_backing(broker);
-	uint64_t bytes = region_in_pages(broker, LAYOUT_ARENA_BYTES);
+	struct cost cost = arena_cost(broker, backing);
 	struct arena *arena;
-	int result = region_charge_memory(broker, session->account, backing, bytes, 1, failure);
+	int result = cost_charge(broker, session->account, cost, failure);
 
 	if (result != 0)
 		return result;
@@ -217,7 +223,7 @@ static int make_arena(struct broker *broker, struct session *session, uint32_t m
 	result = arena ? make_segment(broker, arena) : -ENOMEM;
 	if (result < 0) {
 		arena_free(broker, arena);
-		region_uncharge_memory(broker, session->account, backing, bytes, 1);
+		cost_uncharge(broker, session->account, cost);
 		return answer_fail_system(failure, result, "making the semaphores' memory");
 	}
 	arena->uid = session->identity.uid;
@@ -240,8 +246,7 @@ static void end_arena(struct broker *broker, struct arena *arena)
 	manifest_owe(&broker->manifest, -OWED_END);
 	forget_arena(broker, arena);
 	arena_free(broker, arena);
-	region_uncharge_memory(broker, account, backing,
-			       region_in_pages(broker, LAYOUT_ARENA_BYTES), 1);
+	cost_uncharge(broker, account, arena_cost(broker, backing));
 	account_put(account);
 }
 
@@ -603,8 +608,7 @@ struct arena *arena_recover(struct broker *broker, const struct arena_request *r
 	arena->gid = request->gid;
 	arena->mode = (uint16_t)request->mode;
 	arena->account = account;
-	region_charge_recovered_memory(broker, account, request->backing,
-				       region_in_pages(broker, LAYOUT_ARENA_BYTES), 1);
+	cost_charge_recovered(broker, account, arena_cost(broker, request->backing));
 	DL_PREPEND(broker->arenas, arena);
 	manifest_owe(&broker->manifest, OWED_END);
 	return arena;

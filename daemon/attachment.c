@@ -11,12 +11,14 @@
 
 #include "account.h"
 #include "broker.h"
+#include "growth.h"
 #include "guard.h"
 #include "layout/publish.h"
 #include "lock.h"
 #include "arena.h"
 #include "remember.h"
 #include "session.h"
+#include "ticket.h"
 #include "watch.h"
 
 #include <shmbroker/shmbroker.h>
@@ -207,6 +209,8 @@ void region_detach(struct broker *broker, struct attachment *attachment, bool di
 	bool could_publish = attachment->access & SHMB_WRITE;
 
 	watch_end(broker, attachment);
+	growth_detach(broker, attachment);
+	tickets_end(broker, attachment);
 	if (attachment->slot)
 		lock_detach(broker, attachment);
 	if (attachment->use)

@@ -12,16 +12,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum segment { SEGMENT_DATA, SEGMENT_PUBLISH, SEGMENT_LOCK, SEGMENT_COUNT };
+/* SEGMENT_READER: of a file that can be written, the descriptor that readers get; the same file as
+ * SEGMENT_DATA. */
+enum segment { SEGMENT_DATA, SEGMENT_PUBLISH, SEGMENT_LOCK, SEGMENT_READER, SEGMENT_COUNT };
 
 enum { SEGMENT_MAPPED = 2 }; /* data and publish page, which every attachment to a region gets */
+
+/* For sets of them. */
+#define SEGMENT_BIT(which) (1u << (which))
+#define SEGMENTS_ALL       ((1u << SEGMENT_COUNT) - 1)
 
 struct backing;
 
 struct segments {
-	const struct backing *backing;
-	uint64_t id;            /* of the object, which names its segments */
-	int fds[SEGMENT_COUNT]; /* -1: not made, or of a backing that keeps none open */
+	const struct backing *backing; /* of all but the data */
+	const struct backing *data;    /* the same, but for files and huge pages */
+	uint64_t id;                   /* of the object, which names its segments */
+	uint32_t generation;           /* of the data segment: how many there were before it */
+	int fds[SEGMENT_COUNT];        /* -1: not made, or of a backing that keeps none open */
 	bool made[SEGMENT_COUNT];
 	bool missed[SEGMENT_COUNT];     /* it was made, and was not found again after a restart */
 	uint64_t inodes[SEGMENT_COUNT]; /* where stored */
@@ -32,6 +40,7 @@ struct backing {
 	const char *name;
 	unsigned number;   /* enum shmb_backing */
 	unsigned held_fds; /* kept open for each segment */
+	bool slow_end;     /* destroying a segment may wait for somebody else */
 	/*
 	 * create() - make one segment; @bytes is a multiple of the page size
 	 * Return: 0, or a negative errno with nothing left behind.
@@ -50,13 +59,20 @@ struct backing {
 	void (*destroy)(uint64_t instance, struct segments *segments, enum segment which);
 };
 
-extern const struct backing backing_shm, backing_memfd;
+extern const struct backing backing_shm, backing_memfd, backing_file, backing_hugetlb;
 
 /* backing_of() - by its number; NULL: none */
 const struct backing *backing_of(unsigned number);
 
+/* backing_page_bytes() - data segments are multiples of it; at least @page_size, the system's */
+uint64_t backing_page_bytes(const struct backing *backing, uint64_t page_size);
+
 /* segments_init() - none made yet */
-void segments_init(struct segments *segments, const struct backing *backing, uint64_t id);
+void segments_init(struct segments *segments, const struct backing *backing,
+		   const struct backing *data, uint64_t id);
+
+/* segment_backing() - of one of them */
+const struct backing *segment_backing(const struct segments *segments, enum segment which);
 
 /* segments_create(), segments_open() - as the backing's; segments_destroy() - all that were made */
 int segments_create(struct segments *segments, uint64_t instance, enum segment which,
@@ -64,6 +80,10 @@ int segments_create(struct segments *segments, uint64_t instance, enum segment w
 int segments_open(const struct segments *segments, uint64_t instance, enum segment which,
 		  bool writable);
 void segments_destroy(struct segments *segments, uint64_t instance);
+
+/* segments_take() - move some of them, SEGMENT_BIT()s, to where they can be destroyed by themselves
+ */
+struct segments segments_take(struct segments *segments, unsigned which);
 
 /* segments_leave() - they stay for the next daemon; close what we have of them */
 void segments_leave(struct segments *segments);
@@ -75,7 +95,8 @@ void segments_leave(struct segments *segments);
  * Return: how many were removed, or a negative errno.
  */
 int backing_shm_sweep(uint64_t instance,
-		      bool (*claim)(void *userdata, uint64_t id, enum segment which),
+		      bool (*claim)(void *userdata, uint64_t id, enum segment which,
+				    uint32_t generation),
 		      void *userdata);
 
 #endif

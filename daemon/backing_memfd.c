@@ -4,7 +4,7 @@
  * that a client of another uid that holds a read-only descriptor cannot reopen it writable through
  * /proc.
  */
-#include "backing.h"
+#include "backing_memfd.h"
 
 #include <shmbroker/shmbroker.h>
 
@@ -19,18 +19,20 @@
 #define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3 */
 #endif
 
-static int memfd_new(const char *name)
+static int memfd_new(const char *name, unsigned flags)
 {
-	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+	int fd;
 
+	flags |= MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	fd = memfd_create(name, flags | MFD_NOEXEC_SEAL);
 	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		fd = memfd_create(name, flags);
 	return fd < 0 ? -errno : fd;
 }
 
-static int make_segment(const char *name, uint64_t bytes)
+int memfd_make(const char *name, unsigned flags, uint64_t bytes)
 {
-	int fd = memfd_new(name);
+	int fd = memfd_new(name, flags);
 
 	if (fd < 0)
 		return fd;
@@ -49,7 +51,7 @@ static int memfd_backing_create(uint64_t instance, struct segments *segments, en
 {
 	static const char *const names[SEGMENT_COUNT] = { "shmb.data", "shmb.publish",
 							  "shmb.lock" };
-	int fd = make_segment(names[which], bytes);
+	int fd = memfd_make(names[which], 0, bytes);
 
 	if (fd < 0)
 		return fd;
@@ -57,8 +59,8 @@ static int memfd_backing_create(uint64_t instance, struct segments *segments, en
 	return 0;
 }
 
-static int memfd_backing_open(uint64_t instance, const struct segments *segments,
-			      enum segment which, bool writable)
+int memfd_backing_open(uint64_t instance, const struct segments *segments, enum segment which,
+		       bool writable)
 {
 	char path[32];
 	int fd;
@@ -73,7 +75,7 @@ static int memfd_backing_open(uint64_t instance, const struct segments *segments
 	return fd < 0 ? -errno : fd;
 }
 
-static void memfd_backing_destroy(uint64_t instance, struct segments *segments, enum segment which)
+void memfd_backing_destroy(uint64_t instance, struct segments *segments, enum segment which)
 {
 	close(segments->fds[which]);
 	segments->fds[which] = -1;

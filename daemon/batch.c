@@ -59,12 +59,13 @@ void region_destroy_segments(struct broker *broker, struct segments *segments, u
 		segments_leave(segments);
 		return;
 	}
-	if (segments->backing->held_fds > 0)
+	if (segments->backing->held_fds + segments->data->held_fds > 0)
 		manifest_commit(&broker->manifest);
-	store_drop(&broker->store, segments, SEGMENT_DATA, SEGMENT_COUNT);
+	store_drop(&broker->store, segments, SEGMENTS_ALL);
 	/* Removing an object waits for its inode's lock, which a writer can hold, see resize.c. */
-	if (regions->batching || bytes > DESTROY_INLINE_MAX ||
-	    (segments->backing == &backing_shm && broker->options.scope == SCOPE_SYSTEM))
+	if (regions->batching || bytes > DESTROY_INLINE_MAX || segments->data->slow_end ||
+	    ((segments->backing == &backing_shm || segments->data == &backing_shm) &&
+	     broker->options.scope == SCOPE_SYSTEM))
 		job = calloc(1, sizeof(*job));
 	if (!job) {
 		manifest_commit(&broker->manifest); /* or the next daemon would look for it */

@@ -119,10 +119,13 @@ int broker_init(struct broker *broker, const struct options *options,
 
 void broker_apply(struct broker *broker, const struct settings *settings)
 {
+	uint64_t *huge = &broker->settings.per_user[CHARGE_HUGE_BYTES];
 	uint64_t *held = &broker->settings.per_user[CHARGE_HELD_FDS];
 	uint64_t *stored = &broker->settings.per_user[CHARGE_STORED_FDS];
 
 	broker->settings = *settings;
+	if (*huge == UINT64_MAX)
+		*huge = broker->options.scope == SCOPE_SYSTEM ? 0 : INT64_MAX;
 	if (*held == 0)
 		*held = broker->options.scope == SCOPE_SYSTEM ? broker->fds_max / 4
 							      : broker->fds_max;

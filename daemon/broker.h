@@ -20,6 +20,7 @@
 struct arena;
 struct peer;
 struct session;
+struct ticket;
 
 struct counters {
 	uint64_t accepted, requests, errors, dropped, refused, resumed;
@@ -37,8 +38,9 @@ struct broker {
 	struct regions regions;
 	struct arena *arenas;
 	struct session *sessions; /* by token: those that have said hello */
-	uint64_t next_session;
-	uint64_t recoveries; /* daemons before us that served what we serve */
+	uint64_t next_session, next_ticket;
+	struct ticket *tickets; /* by token */
+	uint64_t recoveries;    /* daemons before us that served what we serve */
 	struct repairs repairs;
 	struct segment_cache segments;
 	struct discard discard;

@@ -27,6 +27,7 @@ static int (*const servers[WIRE_METHOD_COUNT])(struct request *request) = {
 	[WIRE_REGION_OPEN] = serve_region_open,
 	[WIRE_REGION_CLOSE] = serve_region_close,
 	[WIRE_REGION_STAT] = serve_region_stat,
+	[WIRE_REGION_PATH] = serve_region_path,
 	[WIRE_REGION_LIST] = serve_region_list,
 	[WIRE_REGION_RESIZE] = serve_region_resize,
 	[WIRE_REGION_CHMOD] = serve_region_chmod,
@@ -45,6 +46,11 @@ static int (*const servers[WIRE_METHOD_COUNT])(struct request *request) = {
 	[WIRE_SEMAPHORE_STAT] = serve_semaphore_stat,
 	[WIRE_SEMAPHORE_LIST] = serve_semaphore_list,
 	[WIRE_HOLDERS] = serve_holders,
+	[WIRE_REGION_GROW] = serve_region_grow,
+	[WIRE_REGION_GROWN] = serve_region_grown,
+	[WIRE_REGION_DATA] = serve_region_data,
+	[WIRE_REGION_TICKET] = serve_region_ticket,
+	[WIRE_REGION_REDEEM] = serve_region_redeem,
 };
 
 /* Those that change something that outlives us; there has to be room in the manifest. For what
@@ -55,7 +61,9 @@ static const bool changes[WIRE_METHOD_COUNT] = {
 	[WIRE_REGION_CHMOD] = true,   [WIRE_REGION_CHOWN] = true,
 	[WIRE_REGION_LOCK] = true,    [WIRE_LOCK_CREATE] = true,
 	[WIRE_LOCK_OPEN] = true,      [WIRE_SEMAPHORE_CREATE] = true,
-	[WIRE_SEMAPHORE_OPEN] = true,
+	[WIRE_SEMAPHORE_OPEN] = true, [WIRE_REGION_ADOPT] = true,
+	[WIRE_REGION_GROWN] = true,   [WIRE_REGION_TICKET] = true,
+	[WIRE_REGION_REDEEM] = true,
 };
 
 /* Room for the params of any method. */

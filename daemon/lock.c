@@ -7,6 +7,7 @@
 
 #include "account.h"
 #include "broker.h"
+#include "cost.h"
 #include "guard.h"
 #include "layout/lock.h"
 #include "layout/publish.h"
@@ -136,7 +137,7 @@ int lock_make(struct broker *broker, struct region *region)
 	if (result == 0)
 		result = write_header(broker, region);
 	if (result == 0)
-		result = store_keep(&broker->store, &region->segments, SEGMENT_LOCK, 1);
+		result = store_keep(&broker->store, &region->segments, SEGMENT_BIT(SEGMENT_LOCK));
 	if (result < 0)
 		return result;
 	region->slots = slots_new(region->n_slots, undo, region);
@@ -146,8 +147,8 @@ int lock_make(struct broker *broker, struct region *region)
 static int make_charged(struct broker *broker, struct region *region, struct failure *failure)
 {
 	const struct backing *backing = region->segments.backing;
-	uint64_t bytes = lock_bytes(broker, region->n_slots);
-	int result = region_charge_memory(broker, region->account, backing, bytes, 1, failure);
+	struct cost cost = cost_of_memory(backing, lock_bytes(broker, region->n_slots));
+	int result = cost_charge(broker, region->account, cost, failure);
 
 	if (result != 0)
 		return result;
@@ -159,10 +160,10 @@ static int make_charged(struct broker *broker, struct region *region, struct fai
 	if (region->segments.made[SEGMENT_LOCK]) {
 		segment_forget(&broker->segments, region->segments.id);
 		region->segments.made[SEGMENT_LOCK] = false;
-		store_drop(&broker->store, &region->segments, SEGMENT_LOCK, 1);
+		store_drop(&broker->store, &region->segments, SEGMENT_BIT(SEGMENT_LOCK));
 		backing->destroy(broker->instance.id, &region->segments, SEGMENT_LOCK);
 	}
-	region_uncharge_memory(broker, region->account, backing, bytes, 1);
+	cost_uncharge(broker, region->account, cost);
 	return answer_fail_system(failure, result, "making the lock's memory");
 }
 
@@ -220,6 +221,22 @@ int lock_attach(struct broker *broker, struct attachment *attachment, int *ret_f
 	else
 		account_uncharge(account, CHARGE_SLOTS, 1);
 	return result;
+}
+
+/* Whoever may write the segment can make it say anything, about that lock alone. */
+int lock_holds(struct broker *broker, const struct region *region, uint32_t slot)
+{
+	struct layout_lock_slot own;
+	struct layout_lock head;
+	int fd = region->slots ? borrow(broker, region) : -ENOENT;
+	int result = fd < 0 ? fd : guard_read(fd, &head, sizeof(head), 0);
+
+	if (result == 0)
+		result = guard_read(fd, &own, sizeof(own),
+				    offsetof(struct layout_lock, slots) + (slot - 1) * sizeof(own));
+	if (result < 0)
+		return result;
+	return (atomic_load(&head.word) & LAYOUT_LOCK_SLOT) == slot && atomic_load(&own.held) != 0;
 }
 
 int lock_fd(struct broker *broker, const struct attachment *attachment)

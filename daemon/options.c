@@ -38,6 +38,10 @@ static const struct key keys[] = {
 	  "regions that one user may own" },
 	{ "limits", "bytes-per-user", KIND_SIZE, PER_USER(CHARGE_BYTES), 64 * GIB, 0, INT64_MAX,
 	  "capacity of all regions of one user, locks and arenas of semaphores included" },
+	{ "limits", "huge-bytes-per-user", KIND_SIZE, PER_USER(CHARGE_HUGE_BYTES), UINT64_MAX, 0,
+	  INT64_MAX,
+	  "of them, of the system's pool of huge pages, which is everybody's (default: with\n"
+	  "        --system none, else all)" },
 	{ "limits", "connections-per-user", KIND_COUNT, PER_USER(CHARGE_CONNECTIONS), 1024, 1,
 	  UINT32_MAX, "connections of one user" },
 	{ "limits", "attachments-per-user", KIND_COUNT, PER_USER(CHARGE_ATTACHMENTS), 65536, 0,

@@ -8,7 +8,8 @@
  *
  * Records grow at their end. A shorter one is of an older daemon, and reads as if the rest were
  * zero; so what a new field says with zero is what there was before it. A text may follow the
- * struct: the name of an object, what a session calls itself.
+ * struct: the name of an object (and behind a NUL the path of its file), what a session calls
+ * itself.
  */
 
 #include <stdint.h>
@@ -17,6 +18,8 @@
 #ifndef MANIFEST_VERSION
 #define MANIFEST_VERSION 1
 #endif
+
+enum { RECORD_SEGMENTS = 3, PATH_BYTES = 1023 };
 
 enum record_type {
 	RECORD_ARENA = 1,
@@ -31,6 +34,8 @@ enum record_type {
 	RECORD_ATTACHMENT_END, /* struct record_end: session and handle */
 	RECORD_DONE,
 	RECORD_POSITION,
+	RECORD_TICKET,
+	RECORD_TICKET_END, /* struct record_end: its number */
 };
 
 struct record_end {
@@ -59,13 +64,17 @@ struct record_object {
 	int64_t created;
 	uint64_t creator; /* session that it ends with */
 	uint64_t arena;
-	struct record_segment segments[3]; /* by enum segment */
+	struct record_segment segments[RECORD_SEGMENTS]; /* by enum segment */
 	uint32_t uid, gid;
 	uint32_t unit, maximum; /* of a semaphore */
 	uint16_t mode, n_slots;
 	uint8_t kind, lifetime, backing, semaphore_kind;
 	uint8_t removed, resizing, zero[6];
-	uint32_t metadata, deaths; /* counters, see watch.c */
+	uint32_t metadata, deaths;    /* counters, see watch.c */
+	struct record_segment reader; /* of a file, the descriptor for readers */
+	uint32_t generation;          /* of the data segment */
+	uint8_t data;                 /* backing of the data; 0: as the rest */
+	uint8_t read_only, zero2[2];
 #if MANIFEST_VERSION > 1
 	uint64_t later;
 #endif
@@ -97,6 +106,14 @@ struct record_done {
 	uint64_t session;
 	uint32_t msgid, handle;
 	uint8_t created, zero[7];
+};
+
+/* Of an attachment. */
+struct record_ticket {
+	uint64_t number, session;
+	uint32_t handle;
+	uint8_t access, zero[3];
+	uint8_t token[16];
 };
 
 /* Where a listing goes on; the text is the name. */

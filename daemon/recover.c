@@ -14,6 +14,7 @@
 #include "arena.h"
 #include "broker.h"
 #include "daemon.h"
+#include "growth.h"
 #include "layout/lock.h"
 #include "layout/publish.h"
 #include "lock.h"
@@ -21,10 +22,12 @@
 #include "remember.h"
 #include "resize.h"
 #include "session.h"
+#include "ticket.h"
 
 #include <shmbroker/shmbroker.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -43,7 +46,7 @@ struct arena_found {
 
 struct object_found {
 	struct record_object record;
-	struct text name;
+	struct text name, path;
 	struct region *region;
 	bool has_memory[SEGMENT_COUNT];
 	bool lost;         /* and its name with it */
@@ -65,6 +68,11 @@ struct attachment_found {
 	UT_hash_handle hh; /* by key */
 };
 
+struct ticket_found {
+	struct record_ticket record;
+	UT_hash_handle hh; /* by record.number */
+};
+
 struct recovery {
 	struct broker *broker;
 	struct activation *activation;
@@ -73,6 +81,7 @@ struct recovery {
 	struct object_found *objects;
 	struct session_found *sessions;
 	struct attachment_found *attachments;
+	struct ticket_found *tickets;
 	bool no_memory;
 	uint64_t n_senseless; /* records */
 	uint64_t n_lost, n_dead;
@@ -88,6 +97,7 @@ union any_record {
 	struct record_session session;
 	struct record_attachment attachment;
 	struct record_done done;
+	struct record_ticket ticket;
 	struct record_position position;
 	struct record_end end;
 };
@@ -157,7 +167,11 @@ static void keep_object(struct recovery *recovery, const struct record_object *r
 		return;
 	note_used(&recovery->broker->regions.next_id, record->id);
 	found->record = *record;
-	found->name = (struct text){ from->text, from->text_length };
+	found->name = (struct text){ from->text, strnlen(from->text, from->text_length) };
+	found->path = (struct text){ from->text, 0 };
+	if (found->name.length < from->text_length)
+		found->path = (struct text){ from->text + found->name.length + 1,
+					     from->text_length - found->name.length - 1 };
 	if (!TABLE_HAS(found))
 		ENTER(recovery, recovery->objects, record.id, found);
 	// NOLINTNEXTLINE(clang-analyzer-unix.Malloc) it is in the table
@@ -201,6 +215,22 @@ static void keep_attachment(struct recovery *recovery, const struct record_attac
 		ENTER(recovery, recovery->attachments, key, found);
 }
 
+static void keep_ticket(struct recovery *recovery, const struct record_ticket *record)
+{
+	struct ticket_found *found;
+
+	if (!is_number(recovery, record->number))
+		return;
+	FIND_OR_MAKE(recovery, recovery->tickets, record->number, found);
+	if (!found)
+		return;
+	note_used(&recovery->broker->next_ticket, record->number);
+	found->record = *record;
+	if (!TABLE_HAS(found))
+		ENTER(recovery, recovery->tickets, record.number, found);
+	// NOLINTNEXTLINE(clang-analyzer-unix.Malloc) it is in the table
+}
+
 static void change_object(struct recovery *recovery, const struct record *record)
 {
 	const struct record_end *end = record->fixed; /* each of these begins with the id */
@@ -238,9 +268,12 @@ static void drop(struct recovery *recovery, const struct record *record)
 	const struct record_end *end = record->fixed;
 	struct attachment_found *attachment;
 	struct session_found *session;
+	struct ticket_found *ticket;
 	struct arena_found *arena;
 
-	if (record->type == RECORD_ARENA_END)
+	if (record->type == RECORD_TICKET_END)
+		DROP(recovery, recovery->tickets, end->id, ticket);
+	else if (record->type == RECORD_ARENA_END)
 		DROP(recovery, recovery->arenas, end->id, arena);
 	else if (record->type == RECORD_SESSION_END)
 		DROP(recovery, recovery->sessions, end->id, session);
@@ -263,6 +296,9 @@ static void take_record(struct recovery *recovery, const struct record *record)
 	case RECORD_ATTACHMENT:
 		keep_attachment(recovery, record->fixed);
 		break;
+	case RECORD_TICKET:
+		keep_ticket(recovery, record->fixed);
+		break;
 	case RECORD_OBJECT_REMOVED:
 	case RECORD_OBJECT_END:
 	case RECORD_SIZE:
@@ -271,6 +307,7 @@ static void take_record(struct recovery *recovery, const struct record *record)
 	case RECORD_ARENA_END:
 	case RECORD_SESSION_END:
 	case RECORD_ATTACHMENT_END:
+	case RECORD_TICKET_END:
 		drop(recovery, record);
 		break;
 	case RECORD_DONE:
@@ -304,7 +341,7 @@ static bool find_memory(struct recovery *recovery, struct segments *segments, en
 {
 	int fd;
 
-	if (segments->backing == &backing_shm) {
+	if (segment_backing(segments, which) == &backing_shm) {
 		segments->made[which] = is_in_shm;
 		segments->missed[which] = !is_in_shm;
 		return is_in_shm;
@@ -320,16 +357,24 @@ static bool find_memory(struct recovery *recovery, struct segments *segments, en
 	return true;
 }
 
+/* 0: before it was written down, and where it says nothing new. */
+static unsigned data_number(const struct record_object *record)
+{
+	return record->data ? record->data : record->backing;
+}
+
 /* An object in /dev/shm. Return: is it one of ours? */
-static bool claim_shm(void *userdata, uint64_t id, enum segment which)
+static bool claim_shm(void *userdata, uint64_t id, enum segment which, uint32_t generation)
 {
 	struct recovery *recovery = userdata;
 	struct object_found *object;
 	struct arena_found *arena;
 
 	HASH_FIND(hh, recovery->objects, &id, sizeof(id), object);
-	if (object && object->record.backing == SHMB_BACKING_SHM &&
-	    object->record.segments[which].made) {
+	if (object && which != SEGMENT_READER && object->record.segments[which].made &&
+	    (which != SEGMENT_DATA || object->record.generation == generation) &&
+	    (which == SEGMENT_DATA ? data_number(&object->record) : object->record.backing) ==
+		    SHMB_BACKING_SHM) {
 		object->has_memory[which] = true;
 		return true;
 	}
@@ -368,11 +413,13 @@ static bool makes_sense(const struct object_found *found)
 {
 	const struct record_object *record = &found->record;
 	bool is_region = record->kind == OBJECT_REGION;
+	bool is_anonymous = is_region && found->name.length == 0;
 	bool has_slots = record->n_slots >= 1 && record->n_slots <= LAYOUT_LOCK_SLOTS_MAX;
 
 	return record->kind >= OBJECT_REGION && record->kind < OBJECT_KINDS &&
-	       wire_name_check(found->name.data, found->name.length, false) &&
+	       (is_anonymous || wire_name_check(found->name.data, found->name.length, false)) &&
 	       found->name.length <= SHMB_NAME_MAX && backing_of(record->backing) &&
+	       backing_of(data_number(record)) && found->path.length <= PATH_BYTES &&
 	       record->mode <= 0777 && record->lifetime <= SHMB_PERSISTENT &&
 	       (!is_region || (record->size >= 1 && record->size <= record->capacity &&
 			       record->capacity <= INT64_MAX / 2)) &&
@@ -396,16 +443,34 @@ static int place_semaphore(struct recovery *recovery, struct object_found *found
 	return semaphore_recover(arena->arena, found->region, record->unit, &request);
 }
 
+/* Two descriptors of one file came back by one number: which of them may write tells which is
+ * which.
+ */
+static void tell_apart(struct segments *segments)
+{
+	int *data = &segments->fds[SEGMENT_DATA], *reader = &segments->fds[SEGMENT_READER];
+	int first = *data;
+
+	if (!segments->made[SEGMENT_READER] || (fcntl(first, F_GETFL) & O_ACCMODE) != O_RDONLY)
+		return;
+	*data = *reader;
+	*reader = first;
+}
+
 static int place_memory(struct recovery *recovery, struct object_found *found)
 {
 	const struct record_object *record = &found->record;
 	struct region *region = found->region;
 
-	for (int i = 0; i < SEGMENT_COUNT; i++)
+	for (int i = 0; i < RECORD_SEGMENTS; i++)
 		if (record->segments[i].made &&
 		    !find_memory(recovery, &region->segments, (enum segment)i, &record->segments[i],
 				 found->has_memory[i]))
 			found->lost = true;
+	if (record->reader.made &&
+	    !find_memory(recovery, &region->segments, SEGMENT_READER, &record->reader, false))
+		found->lost = true;
+	tell_apart(&region->segments);
 	if (record->kind == OBJECT_REGION && !record->segments[SEGMENT_DATA].made)
 		return -EINVAL;
 	return record->segments[SEGMENT_LOCK].made ? lock_recover(recovery->broker, region)
@@ -418,7 +483,10 @@ static void fill_object(struct recovery *recovery, struct object_found *found)
 	const struct record_object *record = &found->record;
 	struct region *region = found->region;
 
-	segments_init(&region->segments, backing_of(record->backing), record->id);
+	segments_init(&region->segments, backing_of(record->backing),
+		      backing_of(data_number(record)), record->id);
+	region->segments.generation = record->generation;
+	region->read_only = record->read_only;
 	region->kind = record->kind;
 	region->size = record->size;
 	region->capacity = record->capacity;
@@ -443,6 +511,8 @@ static int make_object(struct recovery *recovery, struct object_found *found)
 		return -ENOMEM;
 	found->region = region;
 	fill_object(recovery, found);
+	if (found->path.length > 0)
+		region->path = strndup(found->path.data, found->path.length);
 	region->account = account_get(&broker->accounts, found->record.uid);
 	result = !region->account                   ? -ENOMEM
 		 : region->kind == OBJECT_SEMAPHORE ? place_semaphore(recovery, found)
@@ -451,6 +521,7 @@ static int make_object(struct recovery *recovery, struct object_found *found)
 		account_put(region->account);
 		segments_leave(&region->segments);
 		slots_free(broker, region->slots);
+		free(region->path);
 		free(region);
 		found->region = NULL;
 	}
@@ -465,7 +536,7 @@ static void enter_object(struct recovery *recovery, struct object_found *found)
 	uint64_t number = found->record.creator;
 
 	region->removed = found->record.removed;
-	if (!region->removed && !region_insert(&broker->regions, region)) {
+	if (!region->removed && *region->name && !region_insert(&broker->regions, region)) {
 		recovery->n_senseless++;
 		region->removed = true;
 	}
@@ -564,6 +635,27 @@ static void place_attachment(struct recovery *recovery, const struct attachment_
 		recovery->n_senseless++;
 }
 
+static void place_ticket(struct recovery *recovery, const struct ticket_found *found)
+{
+	const struct record_ticket *record = &found->record;
+	struct ticket model = { .number = record->number, .access = record->access };
+	struct attachment *attachment = NULL;
+	struct session_found *session;
+	int result = -EINVAL;
+
+	HASH_FIND(hh, recovery->sessions, &record->session, sizeof(record->session), session);
+	if (session && session->session)
+		attachment = session_attachment(session->session, record->handle);
+	memcpy(model.token, record->token, sizeof(model.token));
+	if (attachment && !(record->access & ~(unsigned)attachment->access) &&
+	    attachment->region->kind == OBJECT_REGION)
+		result = ticket_recover(recovery->broker, attachment, &model);
+	if (result == -ENOMEM)
+		recovery->no_memory = true;
+	else if (result < 0)
+		recovery->n_senseless++;
+}
+
 /* What belongs to sessions, in the order in which it came. */
 static void take_late_record(struct recovery *recovery, const struct record *record)
 {
@@ -595,6 +687,7 @@ static void place_all(struct recovery *recovery)
 	struct attachment_found *attachment, *next_attachment;
 	struct session_found *session, *next_session;
 	struct object_found *object, *next_object;
+	struct ticket_found *ticket, *next_ticket;
 	struct arena_found *arena, *next_arena;
 
 	HASH_ITER(hh, recovery->arenas, arena, next_arena)
@@ -605,6 +698,8 @@ static void place_all(struct recovery *recovery)
 		place_object(recovery, object);
 	HASH_ITER(hh, recovery->attachments, attachment, next_attachment)
 		place_attachment(recovery, attachment);
+	HASH_ITER(hh, recovery->tickets, ticket, next_ticket)
+		place_ticket(recovery, ticket);
 	read_records(recovery, take_late_record);
 }
 
@@ -658,6 +753,8 @@ static void finish(struct broker *broker)
 		if (region->removed && region->segments.made[SEGMENT_PUBLISH])
 			region_write_word(broker, region, offsetof(struct layout_publish, removed),
 					  1, sizeof(uint32_t));
+		if (region->segments.generation > 0)
+			growth_show(broker, region);
 		if (region->resizing && resize_recover(broker, region) < 0)
 			region->resizing = false;
 		if (region->slots && lock_sweep(broker, region) < 0)
@@ -714,6 +811,7 @@ static void recovery_deinit(struct recovery *recovery)
 	FREE_ALL(recovery->objects, object_found);
 	FREE_ALL(recovery->sessions, session_found);
 	FREE_ALL(recovery->attachments, attachment_found);
+	FREE_ALL(recovery->tickets, ticket_found);
 	// NOLINTEND(clang-analyzer-unix.Malloc)
 	manifest_view_close(&recovery->view);
 }

@@ -6,6 +6,8 @@
 
 #include "account.h"
 #include "broker.h"
+#include "cost.h"
+#include "growth.h"
 #include "layout/publish.h"
 #include "lock.h"
 #include "log.h"
@@ -69,158 +71,17 @@ uint64_t region_in_pages(const struct broker *broker, uint64_t bytes)
 	return (bytes + broker->page_size - 1) / broker->page_size * broker->page_size;
 }
 
-uint64_t region_data_bytes(const struct broker *broker, uint64_t capacity)
+uint64_t region_data_bytes(const struct broker *broker, const struct backing *data,
+			   uint64_t capacity)
 {
-	return region_in_pages(broker, capacity);
-}
+	uint64_t page = backing_page_bytes(data, broker->page_size);
 
-static uint64_t publish_bytes(const struct broker *broker)
-{
-	return region_in_pages(broker, LAYOUT_PUBLISH_BYTES);
-}
-
-/* ---- Charges ---- */
-
-/* What an object costs its owner. */
-struct cost {
-	enum charge what;
-	uint64_t bytes; /* whole pages */
-	unsigned n_segments;
-};
-
-static struct cost cost_of(const struct broker *broker, enum object_kind kind, uint64_t capacity,
-			   uint32_t n_lock_slots)
-{
-	static const enum charge charges[OBJECT_KINDS] = { [OBJECT_REGION] = CHARGE_REGIONS,
-							   [OBJECT_LOCK] = CHARGE_LOCKS,
-							   [OBJECT_SEMAPHORE] = CHARGE_SEMAPHORES };
-	struct cost cost = { .what = charges[kind] };
-
-	if (kind == OBJECT_REGION) {
-		cost.bytes = region_data_bytes(broker, capacity) + publish_bytes(broker);
-		cost.n_segments = SEGMENT_MAPPED;
-	}
-	if (n_lock_slots > 0) {
-		cost.bytes += lock_bytes(broker, n_lock_slots);
-		cost.n_segments++;
-	}
-	return cost;
-}
-
-/* A region's lock is charged when it is made, a semaphore's arena is charged by itself. */
-static struct cost cost_to_create(const struct broker *broker, const struct region_request *request)
-{
-	return cost_of(broker, request->kind, request->capacity,
-		       request->kind == OBJECT_LOCK ? request->n_slots : 0);
-}
-
-static struct cost cost_now(const struct broker *broker, const struct region *region)
-{
-	return cost_of(broker, region->kind, region->capacity, region->slots ? region->n_slots : 0);
-}
-
-/* Those that are held are stored, too, if there is a store; -ENOSPC: it is full. @ret_over: on
- * -EDQUOT. */
-static int hold_fds(struct broker *broker, struct account *account, unsigned n_fds,
-		    enum charge *ret_over)
-{
-	unsigned n_stored = broker->store.max > 0 ? n_fds : 0;
-	uint64_t limit = broker->settings.per_user[CHARGE_STORED_FDS];
-	int result = broker_hold_fds(broker, account, n_fds);
-
-	*ret_over = CHARGE_HELD_FDS;
-	if (result < 0)
-		return result;
-	*ret_over = CHARGE_STORED_FDS;
-	if (broker->accounts.total[CHARGE_STORED_FDS] + n_stored > broker->store.max)
-		result = -ENOSPC;
-	else if (!account_charge(account, CHARGE_STORED_FDS, n_stored, limit))
-		result = -EDQUOT;
-	if (result < 0)
-		account_uncharge(account, CHARGE_HELD_FDS, n_fds);
-	return result;
-}
-
-int region_charge_memory(struct broker *broker, struct account *account,
-			 const struct backing *backing, uint64_t bytes, unsigned n_segments,
-			 struct failure *failure)
-{
-	const struct settings *settings = &broker->settings;
-	enum charge over = CHARGE_BYTES;
-	int result;
-
-	if (account_charge(account, CHARGE_BYTES, bytes, settings->per_user[CHARGE_BYTES])) {
-		result = hold_fds(broker, account, n_segments * backing->held_fds, &over);
-		if (result == 0)
-			return 0;
-		account_uncharge(account, CHARGE_BYTES, bytes);
-		if (result == -EMFILE)
-			return answer_fail_system(failure, EMFILE, "keeping the region's memory");
-		if (result == -ENOSPC)
-			return answer_fail_limit(failure, SHMB_EMFILE, "the broker's fd store",
-						 broker->store.max);
-	}
-	return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(over),
-				 settings->per_user[over]);
-}
-
-void region_uncharge_memory(struct broker *broker, struct account *account,
-			    const struct backing *backing, uint64_t bytes, unsigned n_segments)
-{
-	uint64_t n_fds = (uint64_t)n_segments * backing->held_fds;
-
-	account_uncharge(account, CHARGE_BYTES, bytes);
-	account_uncharge(account, CHARGE_HELD_FDS, n_fds);
-	if (broker->store.max > 0)
-		account_uncharge(account, CHARGE_STORED_FDS, n_fds);
-}
-
-void region_charge_recovered_memory(struct broker *broker, struct account *account,
-				    const struct backing *backing, uint64_t bytes,
-				    unsigned n_segments)
-{
-	uint64_t n_fds = (uint64_t)n_segments * backing->held_fds;
-
-	account_charge(account, CHARGE_BYTES, bytes, UINT64_MAX);
-	account_charge(account, CHARGE_HELD_FDS, n_fds, UINT64_MAX);
-	if (broker->store.max > 0)
-		account_charge(account, CHARGE_STORED_FDS, n_fds, UINT64_MAX);
-}
-
-static int charge(struct broker *broker, struct account *account, const struct backing *backing,
-		  struct cost cost, struct failure *failure)
-{
-	uint64_t limit = broker->settings.per_user[cost.what];
-	int result;
-
-	if (!account_charge(account, cost.what, 1, limit))
-		return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(cost.what),
-					 limit);
-	if (cost.n_segments == 0)
-		return 0;
-	result = region_charge_memory(broker, account, backing, cost.bytes, cost.n_segments,
-				      failure);
-	if (result != 0)
-		account_uncharge(account, cost.what, 1);
-	return result;
-}
-
-static void uncharge(struct broker *broker, struct account *account, const struct backing *backing,
-		     struct cost cost)
-{
-	account_uncharge(account, cost.what, 1);
-	if (cost.n_segments > 0)
-		region_uncharge_memory(broker, account, backing, cost.bytes, cost.n_segments);
+	return (capacity + page - 1) / page * page;
 }
 
 void region_charge_recovered(struct broker *broker, struct region *region)
 {
-	struct cost cost = cost_now(broker, region);
-
-	account_charge(region->account, cost.what, 1, UINT64_MAX);
-	if (cost.n_segments > 0)
-		region_charge_recovered_memory(broker, region->account, region->segments.backing,
-					       cost.bytes, cost.n_segments);
+	cost_charge_recovered(broker, region->account, cost_of_region(broker, region));
 }
 
 /* ---- Making one ---- */
@@ -231,7 +92,7 @@ const struct backing *region_default_backing(const struct broker *broker)
 }
 
 /* Scope decides: memory that one user could pull from under another is never the default, see
- * shmbroker(7). */
+ * shmbroker(7). Return: of the data; NULL: it is not allowed. */
 static const struct backing *choose_backing(const struct broker *broker,
 					    const struct region_request *request)
 {
@@ -241,11 +102,18 @@ static const struct backing *choose_backing(const struct broker *broker,
 	switch (request->backing) {
 	case SHMB_BACKING_SHM:
 		return shm_allowed ? &backing_shm : NULL;
-	case SHMB_BACKING_MEMFD:
-		return &backing_memfd;
-	default:
+	case SHMB_BACKING_DEFAULT:
 		return region_default_backing(broker);
+	default:
+		return backing_of(request->backing);
 	}
+}
+
+/* Of the publish page and the lock: as the data, if that is ordinary memory. */
+static const struct backing *side_backing(const struct broker *broker, const struct backing *data)
+{
+	return data == &backing_shm || data == &backing_memfd ? data
+							      : region_default_backing(broker);
 }
 
 static int check_request(const struct broker *broker, const struct region_request *request,
@@ -258,6 +126,8 @@ static int check_request(const struct broker *broker, const struct region_reques
 					 broker->settings.max_region);
 	if (!choose_backing(broker, request))
 		return answer_fail(failure, SHMB_EACCES, "backing");
+	if (!*request->name && request->lifetime != SHMB_ATTACHED)
+		return answer_fail(failure, SHMB_EINVAL, "lifetime");
 	return 0;
 }
 
@@ -272,14 +142,28 @@ struct region *region_alloc(const char *name, size_t length)
 	return region;
 }
 
+/* Not of what is in it. */
+static void region_dispose(struct region *region)
+{
+	if (region)
+		free(region->path);
+	free(region);
+}
+
 static struct region *region_new(struct broker *broker, const struct region_request *request)
 {
+	const struct backing *data = choose_backing(broker, request);
 	struct region *region = region_alloc(request->name, strlen(request->name));
 
 	if (!region)
 		return NULL;
-	segments_init(&region->segments, choose_backing(broker, request),
+	if (request->path && !(region->path = strdup(request->path))) {
+		region_dispose(region);
+		return NULL;
+	}
+	segments_init(&region->segments, side_backing(broker, data), data,
 		      ++broker->regions.next_id);
+	region->read_only = request->read_only;
 	region->kind = (uint8_t)request->kind;
 	region->n_slots = (uint16_t)request->n_slots;
 	region->size = request->size;
@@ -305,18 +189,36 @@ static int write_header(struct broker *broker, struct region *region)
 	return pwrite(fd, &header, length, 0) == (ssize_t)length ? 0 : -errno;
 }
 
-static int make_segments(struct broker *broker, struct region *region)
+/* A file is made already: its descriptors are ours from now on. */
+static int adopt(struct region *region, const struct region_request *request)
+{
+	struct segments *segments = &region->segments;
+
+	segments->fds[SEGMENT_DATA] = request->fds[0];
+	request->fds[0] = -1;
+	if (request->read_only)
+		return 0;
+	segments->fds[SEGMENT_READER] = request->fds[1];
+	request->fds[1] = -1;
+	return segments_create(segments, 0, SEGMENT_READER, 0);
+}
+
+static int make_segments(struct broker *broker, struct region *region,
+			 const struct region_request *request)
 {
 	uint64_t instance = broker->instance.id;
-	int result = segments_create(&region->segments, instance, SEGMENT_DATA,
-				     region_data_bytes(broker, region->capacity));
+	struct segments *segments = &region->segments;
+	int result = request->fds ? adopt(region, request) : 0;
 
 	if (result == 0)
-		result = segments_create(&region->segments, instance, SEGMENT_PUBLISH,
-					 publish_bytes(broker));
+		result = segments_create(
+			segments, instance, SEGMENT_DATA,
+			region_data_bytes(broker, segments->data, region->capacity));
 	if (result == 0)
-		result =
-			store_keep(&broker->store, &region->segments, SEGMENT_DATA, SEGMENT_MAPPED);
+		result = segments_create(segments, instance, SEGMENT_PUBLISH,
+					 region_in_pages(broker, LAYOUT_PUBLISH_BYTES));
+	if (result == 0)
+		result = store_keep(&broker->store, segments, SEGMENTS_ALL);
 	return result < 0 ? result : write_header(broker, region);
 }
 
@@ -329,13 +231,18 @@ static int make_inside(struct broker *broker, struct region *region, struct sess
 	if (request->kind == OBJECT_SEMAPHORE)
 		return semaphore_make(broker, region, session, request, failure);
 	result = request->kind == OBJECT_LOCK ? lock_make(broker, region)
-					      : make_segments(broker, region);
+					      : make_segments(broker, region, request);
 	if (result == 0)
 		return 0;
 	segment_forget(&broker->segments, region->segments.id);
-	store_drop(&broker->store, &region->segments, SEGMENT_DATA, SEGMENT_COUNT);
+	store_drop(&broker->store, &region->segments, SEGMENTS_ALL);
 	segments_destroy(&region->segments, broker->instance.id);
 	return answer_fail_system(failure, result, "making the region's memory");
+}
+
+static bool has_name(const struct region *region)
+{
+	return *region->name && !region->removed;
 }
 
 static void enter(struct broker *broker, struct region *region, struct session *session)
@@ -345,7 +252,8 @@ static void enter(struct broker *broker, struct region *region, struct session *
 		region->creator = session;
 		DL_APPEND2(session->regions, region, creator_previous, creator_next);
 	}
-	RB_INSERT(region_tree, &broker->regions.tree, region);
+	if (has_name(region))
+		RB_INSERT(region_tree, &broker->regions.tree, region);
 	DL_APPEND2(broker->regions.all, region, previous, next);
 	broker->regions.counts[region->kind]++;
 	manifest_owe(&broker->manifest, OWED_OBJECT);
@@ -356,21 +264,23 @@ int region_create(struct broker *broker, struct session *session,
 		  const struct region_request *request, struct region **ret_region,
 		  struct failure *failure)
 {
-	const struct backing *backing = choose_backing(broker, request);
-	struct cost cost = cost_to_create(broker, request);
+	const struct backing *data = choose_backing(broker, request);
 	struct region *region;
+	struct cost cost;
 	int result = check_request(broker, request, failure);
 
-	if (result == 0)
-		result = charge(broker, session->account, backing, cost, failure);
+	if (result != 0)
+		return result;
+	cost = cost_to_create(broker, request, side_backing(broker, data), data);
+	result = cost_charge(broker, session->account, cost, failure);
 	if (result != 0)
 		return result;
 	region = region_new(broker, request);
 	result = region ? make_inside(broker, region, session, request, failure)
 			: answer_fail_system(failure, ENOMEM, "region");
 	if (result != 0) {
-		free(region);
-		uncharge(broker, session->account, backing, cost);
+		region_dispose(region);
+		cost_uncharge(broker, session->account, cost);
 		return result;
 	}
 	region->account = account_get(&broker->accounts, session->identity.uid);
@@ -390,7 +300,8 @@ static void leave_creator(struct region *region)
 void region_unlink(struct broker *broker, struct region *region)
 {
 	if (!region->removed) {
-		RB_REMOVE(region_tree, &broker->regions.tree, region);
+		if (has_name(region))
+			RB_REMOVE(region_tree, &broker->regions.tree, region);
 		region->removed = true;
 		leave_creator(region);
 		manifest_owe(&broker->manifest, -OWED_NAME);
@@ -418,18 +329,18 @@ int region_chown(struct broker *broker, struct region *region, uid_t uid, gid_t 
 		 struct failure *failure)
 {
 	struct account *account = account_get(&broker->accounts, uid);
-	struct cost cost = cost_now(broker, region);
+	struct cost cost = cost_of_region(broker, region);
 	int result;
 
 	if (!account)
 		return answer_fail_system(failure, ENOMEM, "account");
 	if (account != region->account) {
-		result = charge(broker, account, region->segments.backing, cost, failure);
+		result = cost_charge(broker, account, cost, failure);
 		if (result != 0) {
 			account_put(account);
 			return result;
 		}
-		uncharge(broker, region->account, region->segments.backing, cost);
+		cost_uncharge(broker, region->account, cost);
 	}
 	if (account != region->account || gid != region->gid)
 		region_count(region, SHMB_EVENT_METADATA);
@@ -442,15 +353,16 @@ int region_chown(struct broker *broker, struct region *region, uid_t uid, gid_t 
 
 void region_free(struct broker *broker, struct region *region)
 {
-	if (!region->removed)
+	if (has_name(region))
 		RB_REMOVE(region_tree, &broker->regions.tree, region);
 	leave_creator(region);
+	growth_drop(broker, region);
 	region_leave_dirty(broker, region);
 	DL_DELETE2(broker->regions.all, region, previous, next);
 	broker->regions.counts[region->kind]--;
 	manifest_owe(&broker->manifest, region->removed ? -OWED_END : -OWED_OBJECT);
 	forget_object(broker, region);
-	uncharge(broker, region->account, region->segments.backing, cost_now(broker, region));
+	cost_uncharge(broker, region->account, cost_of_region(broker, region));
 	if (region->semaphore) {
 		semaphore_free(broker, region->semaphore);
 	} else {
@@ -459,5 +371,5 @@ void region_free(struct broker *broker, struct region *region)
 	}
 	slots_free(broker, region->slots);
 	account_put(region->account);
-	free(region);
+	region_dispose(region);
 }

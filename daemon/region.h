@@ -19,10 +19,12 @@
 
 struct account;
 struct broker;
+struct growth;
 struct resize;
 struct semaphore;
 struct session;
 struct slots;
+struct ticket;
 struct use;
 
 enum object_kind { OBJECT_REGION = 1, OBJECT_LOCK, OBJECT_SEMAPHORE, OBJECT_KINDS };
@@ -38,6 +40,7 @@ struct attachment {
 	bool watch_charged;  /* armed, or fired and not ended */
 	bool remembered;     /* in the manifest */
 	uint64_t watch_sequence, watch_size;
+	struct ticket *tickets;             /* asked for with it, and not used yet */
 	struct use *use;                    /* to a semaphore: its session's part in it */
 	struct attachment *previous, *next; /* of the region's armed ones */
 	UT_hash_handle hh;                  /* of the session, by handle */
@@ -56,8 +59,10 @@ struct region {
 	struct attachment *armed;                       /* attachments with an armed watch */
 	struct region *watched_previous, *watched_next; /* of those that have some */
 	struct resize *resizes;                         /* waiting or under way, oldest first */
-	uint64_t size, capacity;                        /* bytes */
-	uint64_t sequence; /* as last seen; a client can make it lie about its own region */
+	struct growth *growth;   /* a larger data segment that is not in use yet; NULL: none */
+	char *path;              /* owned: of its file, as its creator says; NULL: none */
+	uint64_t size, capacity; /* bytes */
+	uint64_t sequence;       /* as last seen; a client can make it lie about its own region */
 	int64_t created;
 	gid_t gid;
 	uint32_t n_attachments, n_readers;
@@ -67,9 +72,10 @@ struct region {
 	uint8_t kind;     /* enum object_kind */
 	uint8_t lifetime;
 	bool removed;
-	bool resizing; /* its page may not say so yet, or memory is being punched out */
+	bool read_only; /* made of a file that nobody may write */
+	bool resizing;  /* its page may not say so yet, or memory is being punched out */
 	bool dirty;
-	const char *name; /* behind this struct */
+	const char *name; /* behind this struct; "": it never has one */
 };
 
 RB_HEAD(region_tree, region);
@@ -86,7 +92,7 @@ struct regions {
 };
 
 struct region_request {
-	const char *name; /* NUL-terminated, checked */
+	const char *name; /* NUL-terminated, checked; "": none */
 	enum object_kind kind;
 	uint64_t size, capacity; /* regions */
 	uint32_t mode;
@@ -94,6 +100,10 @@ struct region_request {
 	uint32_t n_slots;          /* regions and locks */
 	uint32_t initial, maximum; /* semaphores */
 	unsigned semaphore_kind;   /* enum shmb_semaphore_kind */
+	const char *path;          /* of a file; NULL: none */
+	int *fds;       /* of a file, checked: for writers (if any), for readers; those taken are
+			   set to -1 */
+	bool read_only; /* a file that nobody may write */
 };
 
 /* region_find() - by name; NULL: none */
@@ -204,26 +214,12 @@ void region_destroy_segments(struct broker *broker, struct segments *segments, u
 /* Between region.c and batch.c. */
 void region_leave_dirty(struct broker *broker, struct region *region);
 
-/* region_data_bytes() - length of the data segment: the capacity in whole pages */
-uint64_t region_data_bytes(const struct broker *broker, uint64_t capacity);
+/* region_data_bytes() - length of a data segment: the capacity in whole pages of that backing */
+uint64_t region_data_bytes(const struct broker *broker, const struct backing *data,
+			   uint64_t capacity);
 
 /* region_in_pages() - round up to whole pages */
 uint64_t region_in_pages(const struct broker *broker, uint64_t bytes);
-
-/*
- * region_charge_memory() - charge bytes, and the descriptors that keeping them takes
- * @n_segments: how many segments they are in
- */
-int region_charge_memory(struct broker *broker, struct account *account,
-			 const struct backing *backing, uint64_t bytes, unsigned n_segments,
-			 struct failure *failure);
-void region_uncharge_memory(struct broker *broker, struct account *account,
-			    const struct backing *backing, uint64_t bytes, unsigned n_segments);
-
-/* region_charge_recovered_memory() - the same without a limit: it is there already */
-void region_charge_recovered_memory(struct broker *broker, struct account *account,
-				    const struct backing *backing, uint64_t bytes,
-				    unsigned n_segments);
 
 /* region_default_backing() - what an object is made of where nobody asks for anything */
 const struct backing *region_default_backing(const struct broker *broker);

@@ -8,16 +8,19 @@
 #include "broker.h"
 #include "log.h"
 #include "session.h"
+#include "ticket.h"
+
+#include <shmbroker/shmbroker.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
 
 enum {
-	/* An arena, an object with the longest name, its attachment, the request: less than 1 KiB.
-	 */
-	REQUEST_BYTES = 2048,
+	/* An arena, an object with the longest name and path, its attachment, the request. */
+	REQUEST_BYTES = 4096,
 	HELLOS_BYTES = 64 << 10,
 	AGAIN_MS = 100,
 };
@@ -69,18 +72,27 @@ static void append_object(struct manifest *manifest, const struct region *region
 		.resizing = region->resizing,
 		.metadata = region->metadata,
 		.deaths = region->deaths,
+		.generation = region->segments.generation,
+		.data = (uint8_t)region->segments.data->number,
+		.read_only = region->read_only,
 	};
+	char text[SHMB_NAME_MAX + PATH_BYTES + 2];
+	size_t length = strlen(region->name);
 
-	for (int i = 0; i < SEGMENT_COUNT; i++)
+	memcpy(text, region->name, length + 1);
+	if (region->path)
+		length += 1 + (size_t)snprintf(text + length + 1, sizeof(text) - length - 1, "%s",
+					       region->path);
+	for (int i = 0; i < RECORD_SEGMENTS; i++)
 		record.segments[i] = segment_record(&region->segments, (enum segment)i);
+	record.reader = segment_record(&region->segments, SEGMENT_READER);
 	if (region->semaphore) {
 		record.arena = region->semaphore->arena->segments.id;
 		record.unit = region->semaphore->unit;
 		record.maximum = region->semaphore->maximum;
 		record.semaphore_kind = (uint8_t)region->semaphore->kind;
 	}
-	manifest_append(manifest, RECORD_OBJECT, &record, sizeof(record), region->name,
-			strlen(region->name));
+	manifest_append(manifest, RECORD_OBJECT, &record, sizeof(record), text, length);
 }
 
 static void append_session(struct manifest *manifest, const struct session *session)
@@ -132,6 +144,17 @@ static void append_position(struct manifest *manifest, const struct session *ses
 
 	manifest_append(manifest, RECORD_POSITION, &record, sizeof(record), session->list_position,
 			strlen(session->list_position));
+}
+
+static void append_ticket(struct manifest *manifest, const struct ticket *ticket)
+{
+	struct record_ticket record = { .number = ticket->number,
+					.session = ticket->attachment->session->number,
+					.handle = ticket->attachment->handle,
+					.access = (uint8_t)ticket->access };
+
+	memcpy(record.token, ticket->token, sizeof(record.token));
+	manifest_append(manifest, RECORD_TICKET, &record, sizeof(record), NULL, 0);
 }
 
 static void append_end(struct broker *broker, enum record_type type, uint64_t id, uint64_t handle)
@@ -196,6 +219,16 @@ void remember_done(struct broker *broker, struct session *session, uint32_t msgi
 		append_done(&broker->manifest, session, done);
 }
 
+void remember_ticket(struct broker *broker, const struct ticket *ticket)
+{
+	append_ticket(&broker->manifest, ticket);
+}
+
+void forget_ticket(struct broker *broker, const struct ticket *ticket)
+{
+	append_end(broker, RECORD_TICKET_END, ticket->number, 0);
+}
+
 void forget_arena(struct broker *broker, const struct arena *arena)
 {
 	append_end(broker, RECORD_ARENA_END, arena->segments.id, 0);
@@ -225,11 +258,16 @@ void forget_attachment(struct broker *broker, struct attachment *attachment)
 static void append_of_session(struct manifest *manifest, const struct session *session)
 {
 	struct attachment *attachment, *next;
+	struct ticket *ticket;
 
 	append_session(manifest, session);
-	HASH_ITER(hh, session->attachments, attachment, next)
-		if (attachment->remembered)
-			append_attachment(manifest, attachment);
+	HASH_ITER(hh, session->attachments, attachment, next) {
+		if (!attachment->remembered)
+			continue;
+		append_attachment(manifest, attachment);
+		DL_FOREACH(attachment->tickets, ticket)
+			append_ticket(manifest, ticket);
+	}
 	for (unsigned i = 0; i < session->n_done; i++)
 		append_done(manifest, session, session_done_at(session, i));
 	if (session->list_position)

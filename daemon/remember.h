@@ -17,6 +17,7 @@ struct broker;
 struct done;
 struct region;
 struct session;
+struct ticket;
 
 /* Room that the end of each takes, and a resize's two sizes with its done. */
 enum {
@@ -55,6 +56,8 @@ void remember_position(struct broker *broker, const struct session *session);
 void remember_done(struct broker *broker, struct session *session, uint32_t msgid, uint32_t handle,
 		   bool created);
 
+void remember_ticket(struct broker *broker, const struct ticket *ticket);
+void forget_ticket(struct broker *broker, const struct ticket *ticket);
 void forget_arena(struct broker *broker, const struct arena *arena);
 void forget_object(struct broker *broker, const struct region *region);
 void forget_session(struct broker *broker, struct session *session);

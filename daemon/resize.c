@@ -186,7 +186,8 @@ static bool run(struct resize *resize)
 		return true;
 	}
 	resize->punch_from = resize->size < before ? resize->size : before;
-	resize->punch_to = region_data_bytes(broker, resize->size < before ? before : resize->size);
+	resize->punch_to = region_data_bytes(broker, region->segments.data,
+					     resize->size < before ? before : resize->size);
 	pooled = !may_punch_inline(resize);
 	if (pooled && !enter_pool(resize, account, punches_max(broker))) {
 		resize->result = -EBUSY;
@@ -286,7 +287,7 @@ int resize_recover(struct broker *broker, struct region *region)
 	}
 	show_size(broker, region);
 	resize->punch_from = region->size;
-	resize->punch_to = region_data_bytes(broker, region->capacity);
+	resize->punch_to = region_data_bytes(broker, region->segments.data, region->capacity);
 	resize->work.data = resize;
 	LL_APPEND(region->resizes, resize);
 	manifest_owe(&broker->manifest, OWED_RESIZE);

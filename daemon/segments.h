@@ -12,7 +12,7 @@
 
 #include "backing.h"
 
-enum { SEGMENT_CACHE_SLOTS = 63 }; /* a multiple of SEGMENT_COUNT */
+enum { SEGMENT_CACHE_SLOTS = 64 }; /* a multiple of SEGMENT_COUNT */
 
 struct segment_cache {
 	struct {

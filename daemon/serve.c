@@ -32,8 +32,10 @@ bool serve_copy_name(struct wire_bytes bytes, bool prefix, struct name *ret_name
 
 unsigned serve_rights(const struct request *request, const struct region *region)
 {
-	return policy_rights(&request->session->identity, region_owner(region), region->gid,
-			     region->mode);
+	unsigned rights = policy_rights(&request->session->identity, region_owner(region),
+					region->gid, region->mode);
+
+	return region->read_only ? rights & ~(unsigned)SHMB_WRITE : rights;
 }
 
 bool serve_visible(const struct request *request, const struct region *region)
@@ -84,6 +86,15 @@ int serve_find_attachment(struct request *request, uint64_t handle,
 	return 0;
 }
 
+int serve_find_region(struct request *request, uint64_t handle, struct attachment **ret_attachment)
+{
+	int result = serve_find_attachment(request, handle, ret_attachment);
+
+	if (result == 0 && (*ret_attachment)->region->kind != OBJECT_REGION)
+		return answer_fail(&request->failure, SHMB_EKIND, "handle");
+	return result;
+}
+
 /* ---- Making ---- */
 
 static int create_new(struct request *request, const struct region_request *create,
@@ -99,8 +110,13 @@ int serve_make(struct request *request, struct wire_bytes bytes, bool open_exist
 	       struct region_request *create, struct region **ret_region, bool *ret_created)
 {
 	struct region *region;
-	struct name name;
+	struct name name = { "" };
 
+	if (bytes.length == 0) { /* anonymous, where the table allows it */
+		create->name = name.text;
+		*ret_created = true;
+		return create_new(request, create, ret_region);
+	}
 	if (!serve_copy_name(bytes, false, &name))
 		return answer_fail(&request->failure, SHMB_EINVAL, "name");
 	region = region_find(&request->broker->regions, name.text);
@@ -136,6 +152,7 @@ void serve_unmake(struct request *request, struct wire_bytes bytes)
 
 static const enum object_kind attaches_to[WIRE_METHOD_COUNT] = {
 	[WIRE_REGION_CREATE] = OBJECT_REGION,       [WIRE_REGION_OPEN] = OBJECT_REGION,
+	[WIRE_REGION_ADOPT] = OBJECT_REGION,        [WIRE_REGION_REDEEM] = OBJECT_REGION,
 	[WIRE_LOCK_CREATE] = OBJECT_LOCK,           [WIRE_LOCK_OPEN] = OBJECT_LOCK,
 	[WIRE_SEMAPHORE_CREATE] = OBJECT_SEMAPHORE, [WIRE_SEMAPHORE_OPEN] = OBJECT_SEMAPHORE,
 };

@@ -9,6 +9,8 @@
 
 #include <shmbroker/shmbroker.h>
 
+struct ticket;
+
 struct name {
 	char text[SHMB_NAME_MAX + 1];
 };
@@ -27,6 +29,19 @@ int serve_find_owned(struct request *request, struct wire_bytes bytes, enum obje
 		     struct region **ret_region);
 int serve_find_attachment(struct request *request, uint64_t handle,
 			  struct attachment **ret_attachment);
+
+/* serve_find_region() - the same of a region alone; handles of locks and semaphores are none */
+int serve_find_region(struct request *request, uint64_t handle,
+		      struct attachment **ret_attachment);
+
+/*
+ * serve_attach() - attach to a region and answer with the descriptors; if they cannot be sent the
+ * attachment is undone
+ * @access: allowed already
+ * @used:   a ticket that ends with it; NULL: none
+ */
+int serve_attach(struct request *request, struct region *region, unsigned access, bool created,
+		 struct ticket *used);
 
 /*
  * serve_make() - find the object of that name, or make it

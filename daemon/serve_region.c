@@ -12,27 +12,17 @@
 #include "resize.h"
 #include "serve.h"
 #include "session.h"
+#include "ticket.h"
 #include "watch.h"
 
 #include <errno.h>
 
 enum { LIST_ENTRIES_MAX = 64 }; /* on one page; the most that fits into a packet */
 
-/* A region's attachment; handles of locks and semaphores are none. */
-static int find_attached(struct request *request, uint64_t handle,
-			 struct attachment **ret_attachment)
-{
-	int result = serve_find_attachment(request, handle, ret_attachment);
-
-	if (result == 0 && (*ret_attachment)->region->kind != OBJECT_REGION)
-		return answer_fail(&request->failure, SHMB_EKIND, "handle");
-	return result;
-}
-
 static int find_writable(struct request *request, uint64_t handle,
 			 struct attachment **ret_attachment)
 {
-	int result = find_attached(request, handle, ret_attachment);
+	int result = serve_find_region(request, handle, ret_attachment);
 
 	if (result == 0 && !((*ret_attachment)->access & SHMB_WRITE))
 		return answer_fail(&request->failure, SHMB_EMODE, "access");
@@ -49,8 +39,10 @@ static int answer_attached(struct request *request, const struct attachment *att
 		.size = region->size,
 		.capacity = region->capacity,
 		.access = attachment->access,
-		.backing = region->segments.backing->number,
+		.backing = region->segments.data->number,
 		.created = created,
+		.generation = region->segments.generation,
+		.has = WIRE_HAS(region_attached, generation),
 	};
 	int result = peer_answer_fds(request->peer, request->msgid, request->method, &answer, fds,
 				     SEGMENT_MAPPED);
@@ -61,8 +53,8 @@ static int answer_attached(struct request *request, const struct attachment *att
 	return result;
 }
 
-/* Attach and answer with the descriptors; if they cannot be sent the attachment is undone. */
-static int attach(struct request *request, struct region *region, unsigned access, bool created)
+int serve_attach(struct request *request, struct region *region, unsigned access, bool created,
+		 struct ticket *used)
 {
 	struct broker *broker = request->broker;
 	struct attachment *attachment;
@@ -77,6 +69,8 @@ static int attach(struct request *request, struct region *region, unsigned acces
 			       &request->failure);
 	if (result != 0)
 		return result;
+	if (used)
+		ticket_end(broker, used);
 	request_done(request, attachment, created);
 	result = answer_attached(request, attachment, created, fds);
 	if (result == 0)
@@ -146,7 +140,7 @@ int serve_region_create(struct request *request)
 		result = check_access(request, region, access);
 	if (result != 0)
 		return result;
-	result = attach(request, region, access, created);
+	result = serve_attach(request, region, access, created, NULL);
 	if (result != 0 && created)
 		serve_unmake(request, params->name);
 	return result;
@@ -161,7 +155,7 @@ int serve_region_open(struct request *request)
 
 	if (result == 0)
 		result = check_access(request, region, access);
-	return result ? result : attach(request, region, access, false);
+	return result ? result : serve_attach(request, region, access, false, NULL);
 }
 
 int serve_region_close(struct request *request)
@@ -193,35 +187,56 @@ static void describe(struct broker *broker, struct region *region, struct wire_r
 		.gid = region->gid,
 		.mode = region->mode,
 		.attachments = region->n_attachments,
-		.backing = region->segments.backing->number,
+		.backing = region->segments.data->number,
 		.lifetime = region->lifetime,
 		.removed = region->removed,
 	};
 }
 
-int serve_region_stat(struct request *request)
+/* By name, or one the caller is attached to. */
+static int find_referred(struct request *request, struct region **ret_region)
 {
 	const struct wire_region_ref *params = request->params;
 	bool by_name = params->has & WIRE_HAS(region_ref, name);
 	bool by_handle = params->has & WIRE_HAS(region_ref, handle);
 	struct attachment *attachment;
-	struct wire_region_info info;
-	struct region *region;
 	int result;
 
 	if (by_name == by_handle)
 		return answer_fail(&request->failure, SHMB_EINVAL, "handle");
-	if (by_name) {
-		result = serve_find(request, params->name, OBJECT_REGION, &region);
-	} else {
-		result = find_attached(request, params->handle, &attachment);
-		if (result == 0)
-			region = attachment->region;
-	}
+	if (by_name)
+		return serve_find(request, params->name, OBJECT_REGION, ret_region);
+	result = serve_find_region(request, params->handle, &attachment);
+	if (result == 0)
+		*ret_region = attachment->region;
+	return result;
+}
+
+int serve_region_stat(struct request *request)
+{
+	struct wire_region_info info;
+	struct region *region;
+	int result = find_referred(request, &region);
+
 	if (result != 0)
 		return result;
 	describe(request->broker, region, &info);
 	return request_answer(request, &info);
+}
+
+int serve_region_path(struct request *request)
+{
+	struct wire_region_path_result answer = { 0 };
+	struct region *region;
+	int result = find_referred(request, &region);
+
+	if (result != 0)
+		return result;
+	if (region->path) {
+		answer.path = wire_string(region->path);
+		answer.has |= WIRE_HAS(region_path_result, path);
+	}
+	return request_answer(request, &answer);
 }
 
 static bool is_region(const struct region *region)
@@ -343,7 +358,7 @@ int serve_region_watch(struct request *request)
 		       WIRE_HAS(region_watch_result, deaths),
 	};
 	struct attachment *attachment;
-	int result = find_attached(request, params->handle, &attachment);
+	int result = serve_find_region(request, params->handle, &attachment);
 
 	if (result != 0)
 		return result;

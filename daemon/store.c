@@ -77,49 +77,56 @@ static int put_in(uint32_t number, const int *fds, unsigned n)
 	return result > 0 ? 0 : result < 0 ? result : -ENOTCONN;
 }
 
-static int note_inodes(struct segments *segments, enum segment first, unsigned n)
+/* Those of a set that have been made and are descriptors. Return: how many, or a negative errno. */
+static int collect(struct segments *segments, unsigned which, int fds[SEGMENT_COUNT])
 {
 	struct stat st;
+	int n = 0;
 
-	for (unsigned i = first; i < first + n; i++) {
+	for (int i = 0; i < SEGMENT_COUNT; i++) {
+		if (!(which & SEGMENT_BIT(i)) || !segments->made[i] || segments->fds[i] < 0)
+			continue;
 		if (fstat(segments->fds[i], &st) < 0)
 			return -errno;
 		segments->inodes[i] = st.st_ino;
+		fds[n++] = segments->fds[i];
 	}
-	return 0;
+	return n;
 }
 
-int store_keep(struct store *store, struct segments *segments, enum segment first, unsigned n)
+int store_keep(struct store *store, struct segments *segments, unsigned which)
 {
+	int fds[SEGMENT_COUNT];
 	uint32_t number;
-	int result;
+	int n, result;
 
-	if (segments->backing->held_fds == 0 || store->max == 0)
+	if (store->max == 0)
 		return 0;
-	result = note_inodes(segments, first, n);
-	if (result < 0)
-		return result;
+	n = collect(segments, which, fds);
+	if (n <= 0)
+		return n;
 	number = take_number(store);
 	if (number == 0)
 		return -ENFILE;
-	result = put_in(number, &segments->fds[first], n);
+	result = put_in(number, fds, (unsigned)n);
 	STEP();
 	if (result < 0) {
 		mark(store, number, false);
 		return result;
 	}
-	for (unsigned i = first; i < first + n; i++)
-		segments->stored[i] = number;
-	store->n_fds += n;
+	for (int i = 0; i < SEGMENT_COUNT; i++)
+		if (which & SEGMENT_BIT(i) && segments->made[i] && segments->fds[i] >= 0)
+			segments->stored[i] = number;
+	store->n_fds += (uint32_t)n;
 	return 0;
 }
 
-void store_drop(struct store *store, struct segments *segments, enum segment first, unsigned n)
+void store_drop(struct store *store, struct segments *segments, unsigned which)
 {
-	for (unsigned i = first; i < first + n; i++) {
+	for (int i = 0; i < SEGMENT_COUNT; i++) {
 		uint32_t number = segments->stored[i];
 
-		if (number == 0)
+		if (!(which & SEGMENT_BIT(i)) || number == 0)
 			continue;
 		store->n_fds--;
 		segments->stored[i] = 0;

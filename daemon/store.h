@@ -26,15 +26,15 @@ struct store {
 void store_init(struct store *store);
 
 /*
- * store_keep() - put some of an object's segments there, if they are made of descriptors
- * @n: of them, from @first on; they get one number
+ * store_keep() - put some of an object's segments there, those that are made of descriptors
+ * @which: SEGMENT_BIT()s; they get one number
  *
  * Return: 0 (also if there is no store), or a negative errno.
  */
-int store_keep(struct store *store, struct segments *segments, enum segment first, unsigned n);
+int store_keep(struct store *store, struct segments *segments, unsigned which);
 
-/* store_drop() - take segments out of it, those that are there */
-void store_drop(struct store *store, struct segments *segments, enum segment first, unsigned n);
+/* store_drop() - take segments out of it, those of @which that are there */
+void store_drop(struct store *store, struct segments *segments, unsigned which);
 
 /* store_claim() - a number that came back belongs to a segment. Return: false: it is impossible. */
 bool store_claim(struct store *store, uint32_t number);

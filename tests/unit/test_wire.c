@@ -206,7 +206,7 @@ static void methods_are_found_by_their_whole_name(void **state)
 	for (size_t i = 0; i < WIRE_METHOD_COUNT; i++) {
 		const char *name = wire_methods[i].name;
 		assert_ptr_equal(wire_method_find(name, strlen(name)), &wire_methods[i]);
-		assert_null(wire_method_find(name, strlen(name) - 1));
+		assert_ptr_not_equal(wire_method_find(name, strlen(name) - 1), &wire_methods[i]);
 	}
 	assert_null(wire_method_find("region.opens", 12));
 	assert_null(wire_method_find("", 0));

@@ -139,7 +139,7 @@ static void pack_list(const struct wire_field *field, uint64_t n, bool last_is_w
 
 static void pack_value(const struct wire_field *field, uint64_t value)
 {
-	static const char filler[512];
+	static const char filler[2048];
 
 	switch (field->type) {
 	case WIRE_TYPE_UINT:

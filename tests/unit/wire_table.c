@@ -33,14 +33,13 @@ static void put_list(const struct wire_field *field, char *body, bool highest,
 	memcpy(body + field->count_offset, &n, sizeof(n));
 }
 
+#define FILLER_64  "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._"
+#define FILLER_256 FILLER_64 FILLER_64 FILLER_64 FILLER_64
+
 static void put_field(const struct wire_field *field, char *body, bool highest,
 		      struct table_memory *memory)
 {
-	static const char filler[] =
-		"0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz"
-		"0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz"
-		"0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz"
-		"0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz";
+	static const char filler[] = FILLER_256 FILLER_256 FILLER_256 FILLER_256;
 	uint64_t value = highest ? field->max : field->min;
 
 	switch (field->type) {
