@@ -34,14 +34,24 @@ static int copy_info(const struct wire_region_info *from, struct shmb_region_inf
 		.removed = from->removed,
 	};
 	memcpy(to->name, from->name.data, from->name.length);
-	if (from->has & WIRE_HAS(region_info, path) && from->path.length < sizeof(to->path))
-		memcpy(to->path, from->path.data, from->path.length);
 	return 0;
 }
 
 static int take_info(struct call *call, const void *result)
 {
 	return copy_info(result, call->context);
+}
+
+static int take_path(struct call *call, const void *result)
+{
+	const struct wire_region_path_result *from = result;
+	struct shmb_region_info *to = call->context;
+
+	if (from->path.length >= sizeof(to->path))
+		return SHMB_EPROTO;
+	if (from->path.length > 0)
+		memcpy(to->path, from->path.data, from->path.length);
+	return 0;
 }
 
 /* Asks into a copy of our own: the caller's is written on success only, and as long as it is. */
@@ -54,6 +64,9 @@ static int ask_info(struct shmb_client *client, struct error_slot *slot,
 	if (!ret_info || ret_info->struct_size < offsetof(struct shmb_region_info, id))
 		return error_note(slot, SHMB_EINVAL, "struct_size");
 	result = call_ask(client, slot, WIRE_REGION_STAT, params, take_info, &info);
+	if (result == 0 && info.backing == SHMB_BACKING_FILE &&
+	    ret_info->struct_size > offsetof(struct shmb_region_info, path))
+		result = call_ask(client, slot, WIRE_REGION_PATH, params, take_path, &info);
 	if (result == 0)
 		sized_write(ret_info, &info, sizeof(info));
 	return result;
