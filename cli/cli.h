@@ -59,6 +59,10 @@ struct cli_option {
 	const char *help;
 };
 
+/* Those of every command; their values are in struct cli. */
+extern const struct cli_option cli_global_options[];
+extern const size_t cli_n_global_options;
+
 /* ---- Commands ---- */
 
 struct cli;

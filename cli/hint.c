@@ -58,6 +58,10 @@ static const char *hint_for_what(int code, const char *what)
 		       "allow-adopt in shmbroker.conf(5)";
 	case SHMB_EEXIST:
 		return "--new-file wants one that is not there";
+	case SHMB_EMODE:
+		return "with --read-only it is not made longer";
+	case SHMB_ETIMEDOUT:
+		return "somebody has locked all of it, see lslocks(8)";
 	case SHMB_ENOTSUP:
 		return "it has to be a regular file of a local file system";
 	default:
