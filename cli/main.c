@@ -14,13 +14,14 @@
 #include <unistd.h>
 
 static const struct cli_command *const commands[] = {
-	&command_create,   &command_resize,   &command_rm,         &command_chmod,
-	&command_chown,    &command_ls,       &command_stat,       &command_stats,
-	&command_ping,     &command_features, &command_read,       &command_write,
-	&command_dump,     &command_flush,    &command_advise,     &command_publish,
-	&command_wait,     &command_watch,    &command_run,        &command_locks,
-	&command_lock,     &command_sem,      &command_sem_create, &command_sem_wait,
-	&command_sem_take, &command_sem_post, &command_sem_value,
+	&command_create,   &command_resize,     &command_rm,       &command_chmod,
+	&command_chown,    &command_ls,         &command_stat,     &command_stats,
+	&command_ping,     &command_features,   &command_read,     &command_write,
+	&command_cp,       &command_export,     &command_import,   &command_dump,
+	&command_flush,    &command_advise,     &command_publish,  &command_wait,
+	&command_watch,    &command_run,        &command_locks,    &command_lock,
+	&command_sem,      &command_sem_create, &command_sem_wait, &command_sem_take,
+	&command_sem_post, &command_sem_value,
 };
 
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };

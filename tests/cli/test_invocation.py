@@ -14,8 +14,8 @@ import unittest
 import common
 from common import BrokerCase, Case, SHMBCTL, SOURCE, ctl, environment
 
-COMMANDS = ("create", "resize", "rm", "chmod", "chown", "ls", "stat", "stats", "ping", "features", "read", "write",
-	    "dump", "flush", "advise", "publish", "wait", "watch", "run", "locks", "lock", "sem", "sem create", "sem wait", "sem take", "sem post",
+COMMANDS = ("create", "resize", "rm", "chmod", "chown", "ls", "stat", "stats", "ping", "features", "read", "write", "cp",
+	    "export", "import", "dump", "flush", "advise", "publish", "wait", "watch", "run", "locks", "lock", "sem", "sem create", "sem wait", "sem take", "sem post",
 	    "sem value")
 
 
@@ -83,6 +83,7 @@ class Usage(Case):
 		self.usage("--offset needs OFFSET", "read", "n", "-s")
 		self.usage("an argument is missing", "stat")
 		self.usage("a size is missing", "create", "n")
+		self.usage("too few arguments", "cp", "n")
 		self.usage("too many arguments, from 'b' on", "read", "a", "b")
 		self.usage("--timeout: 'soon' is no time in seconds", "--timeout=soon", "ls")
 		self.usage("--timeout: '99999999' is no time in seconds", "ls", "-t", "99999999")
@@ -223,6 +224,8 @@ printf '%s\n' "${COMPREPLY[@]}"
 		self.assertEqual(self.complete("create", "--hugep"), ["--hugepages"])
 		self.assertEqual(self.complete("create", "--hugepages", "=", "re"), ["require"])
 		self.assertEqual(self.complete("create", "--hugepages", "re"), [])
+		self.assertEqual(self.complete("import", "--si"), ["--size="])
+		self.assertEqual(self.complete("cp", "--ex"), ["--exclusive"])
 		self.assertEqual(self.complete("features", "huget"), ["hugetlb"])
 		self.assertEqual(self.complete("help", "sta"), ["stat", "stats"])
 		self.assertEqual(self.complete("help", "sem", "p"), ["post"])
