@@ -115,7 +115,7 @@ static int move_vector(struct shmb_region *region, enum direction direction, uin
 		       const struct shmb_buffer *buffers, size_t n_buffers, unsigned flags)
 {
 	struct region_place place;
-	uint64_t total;
+	uint64_t total = 0;
 	int result = add_up(region, offset, buffers, n_buffers, &total);
 
 	if (result < 0 || likely(flags == 0))

@@ -80,7 +80,7 @@ void shmb_cursor_close(struct shmb_cursor *cursor)
 /* How many bytes there are from @position on, at most @length. */
 static size_t available(const struct shmb_window *window, uint64_t position, size_t length)
 {
-	uint64_t size = shmb_window_size(window);
+	uint64_t size = io_window_bytes(window);
 
 	if (position >= size)
 		return 0;
@@ -96,44 +96,42 @@ static int read_some(const struct shmb_window *window, uint64_t position, void *
 		     size_t length, size_t *ret_done)
 {
 	struct region_place place;
-	int result = region_check_read(window->region, 0, 0, &place), tries;
+	int result, tries = 0;
 
 	*ret_done = 0;
-	for (tries = 0; result == 0 && tries < TRIES; tries++) {
-		size_t n = available(window, position, length);
+	do {
+		size_t n;
 
-		if (n == 0)
-			return 0;
-		result = shmb_window_read(window, position, buffer, n, 0);
-		if (result == 0)
-			*ret_done = n;
-		if (result != SHMB_EBOUNDS)
+		result = region_check_read(window->region, 0, 0, &place);
+		n = available(window, position, length);
+		if (result < 0 || n == 0)
 			return result;
-		result = 0;
-	}
-	return result < 0 ? result : io_window_refuse(window, position, length);
+		result = region_copy_out(window->region, window->offset + position, buffer, n);
+		if (likely(result == 0))
+			*ret_done = n;
+	} while (unlikely(result == SHMB_EBOUNDS) && ++tries < TRIES);
+	return likely(result == 0) ? 0 : io_window_relative(window, result);
 }
 
 static int write_some(const struct shmb_window *window, uint64_t position, const void *buffer,
 		      size_t length, size_t *ret_done)
 {
 	struct region_place place;
-	int result = region_check_write(window->region, 0, 0, &place), tries;
+	int result, tries = 0;
 
 	*ret_done = 0;
-	for (tries = 0; result == 0 && tries < TRIES; tries++) {
-		size_t n = available(window, position, length);
+	do {
+		size_t n;
 
-		if (n == 0)
-			return 0;
-		result = shmb_window_write(window, position, buffer, n, 0);
-		if (result == 0)
+		result = region_check_write(window->region, 0, 0, &place);
+		n = available(window, position, length);
+		if (result < 0 || n == 0)
+			return region_write_failed(window->region, result);
+		result = region_copy_in(window->region, window->offset + position, buffer, n);
+		if (likely(result == 0))
 			*ret_done = n;
-		if (result != SHMB_EBOUNDS)
-			return result;
-		result = 0;
-	}
-	return result < 0 ? result : io_window_refuse(window, position, length);
+	} while (unlikely(result == SHMB_EBOUNDS) && ++tries < TRIES);
+	return likely(result == 0) ? 0 : io_window_relative(window, result);
 }
 
 int64_t shmb_cursor_read_checked(struct shmb_cursor *cursor, void *buffer, size_t length)
@@ -192,15 +190,15 @@ int shmb_cursor_write_at(struct shmb_cursor *cursor, uint64_t position, const vo
 int64_t shmb_cursor_seek(struct shmb_cursor *cursor, int64_t offset, enum shmb_whence whence)
 {
 	struct shmb_region *region = cursor->_window.region;
-	int result = region_usable(region);
+	int result = io_ready(region);
 	uint64_t base = 0;
 
 	if (result < 0)
-		return region_refuse(region, result, NULL);
+		return result;
 	if (whence == SHMB_SEEK_CURRENT)
 		base = cursor->position;
 	else if (whence == SHMB_SEEK_END)
-		base = shmb_window_size(&cursor->_window);
+		base = io_window_bytes(&cursor->_window);
 	else if (whence != SHMB_SEEK_SET)
 		return region_refuse(region, SHMB_EINVAL, "whence");
 	if (base > INT64_MAX || (offset < 0 ? base < (uint64_t) - (offset + 1) + 1

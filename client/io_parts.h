@@ -47,6 +47,19 @@ int io_put(struct shmb_region *region, uint64_t offset, const void *buffer, size
  * says. */
 int io_wrote(struct shmb_region *region, uint64_t offset, uint64_t length);
 
+/* io_window_bytes() - as shmb_window_size(), of a region that was just looked at */
+static inline uint64_t io_window_bytes(const struct shmb_window *window)
+{
+	uint64_t size = region_bytes(window->region), left;
+
+	left = size > window->offset ? size - window->offset : 0;
+	return left < window->length ? left : window->length;
+}
+
+/* io_window_relative() - what the region said of a range, as seen through the window. Return:
+ * @result. */
+int io_window_relative(const struct shmb_window *window, int result);
+
 /* io_window_refuse() - keep the particulars as seen through the window. Return: SHMB_EBOUNDS, or
  * why the region is of no use. */
 int io_window_refuse(const struct shmb_window *window, uint64_t offset, uint64_t length);

@@ -21,8 +21,7 @@ int io_window_refuse(const struct shmb_window *window, uint64_t offset, uint64_t
 			  : error_set(&window->region->error, &error);
 }
 
-/* What the region said of a range, as seen through the window. Return: @result. */
-static int relative(const struct shmb_window *window, int result)
+int io_window_relative(const struct shmb_window *window, int result)
 {
 	struct shmb_error error = { .struct_size = sizeof(error) };
 
@@ -36,18 +35,22 @@ static int relative(const struct shmb_window *window, int result)
 	return error_set(&window->region->error, &error);
 }
 
-/* A range beyond the window, unless something else is wrong. */
-static int refuse(const struct shmb_window *window, uint32_t bars, uint64_t offset, uint64_t length)
+/*
+ * Is the range within the window? Where it is not, the region is asked, which may have moved.
+ *
+ * Return: 0 (the region's functions find what else is wrong), SHMB_EBOUNDS, SHMB_EMODE, ...
+ */
+static int check(const struct shmb_window *window, uint32_t bars, uint64_t offset, uint64_t length)
 {
 	struct region_place place;
-	int result = region_check(window->region, bars, 0, 0, &place);
+	int result;
 
-	return result < 0 ? result : io_window_refuse(window, offset, length);
-}
-
-static bool within(const struct shmb_window *window, uint64_t offset, uint64_t length)
-{
-	return region_within(offset, length, shmb_window_size(window));
+	if (likely(region_within(offset, length, io_window_bytes(window))))
+		return 0;
+	result = region_check(window->region, bars, 0, 0, &place);
+	if (result < 0 || region_within(offset, length, io_window_bytes(window)))
+		return result;
+	return io_window_refuse(window, offset, length);
 }
 
 int shmb_window_open(struct shmb_region *region, uint64_t offset, uint64_t length,
@@ -67,7 +70,7 @@ int shmb_window_open_within(const struct shmb_window *window, uint64_t offset, u
 
 	if (result < 0)
 		return result;
-	size = shmb_window_size(window);
+	size = io_window_bytes(window);
 	if (length == 0 && offset < size)
 		length = size - offset;
 	if (length == 0 || !region_within(offset, length, size))
@@ -90,48 +93,40 @@ void shmb_window_close(struct shmb_window *window)
 
 uint64_t shmb_window_size(const struct shmb_window *window)
 {
-	uint64_t size = io_size(window->region), left;
-
-	left = size > window->offset ? size - window->offset : 0;
-	return left < window->length ? left : window->length;
+	return io_ready(window->region) < 0 ? 0 : io_window_bytes(window);
 }
 
 int shmb_window_read(const struct shmb_window *window, uint64_t offset, void *buffer, size_t length,
 		     unsigned flags)
 {
-	int result;
+	int result = check(window, REGION_BARS_READ, offset, length);
 
-	if (likely(within(window, offset, length))) {
-		result = shmb_region_read(window->region, window->offset + offset, buffer, length,
-					  flags);
-		return likely(result == 0) ? 0 : relative(window, result);
-	}
-	return refuse(window, REGION_BARS_READ, offset, length);
+	if (unlikely(result < 0))
+		return result;
+	result = shmb_region_read(window->region, window->offset + offset, buffer, length, flags);
+	return likely(result == 0) ? 0 : io_window_relative(window, result);
 }
 
 int shmb_window_write(const struct shmb_window *window, uint64_t offset, const void *buffer,
 		      size_t length, unsigned flags)
 {
-	int result;
+	int result = check(window, REGION_BARS_WRITE, offset, length);
 
-	if (likely(within(window, offset, length))) {
-		result = shmb_region_write(window->region, window->offset + offset, buffer, length,
-					   flags);
-		return likely(result == 0) ? 0 : relative(window, result);
-	}
-	return refuse(window, REGION_BARS_WRITE, offset, length);
+	if (unlikely(result < 0))
+		return region_write_failed(window->region, result);
+	result = shmb_region_write(window->region, window->offset + offset, buffer, length, flags);
+	return likely(result == 0) ? 0 : io_window_relative(window, result);
 }
 
 int shmb_window_view(const struct shmb_window *window, uint64_t offset, size_t length,
 		     size_t alignment, unsigned access, struct shmb_view *ret_view)
 {
-	int result;
+	uint32_t bars = access & SHMB_WRITE ? REGION_BARS_WRITE : REGION_BARS_READ;
+	int result = check(window, bars, offset, length);
 
-	if (likely(within(window, offset, length))) {
-		result = shmb_region_view(window->region, window->offset + offset, length,
-					  alignment, access, ret_view);
-		return likely(result == 0) ? 0 : relative(window, result);
-	}
-	return refuse(window, access & SHMB_WRITE ? REGION_BARS_WRITE : REGION_BARS_READ, offset,
-		      length);
+	if (unlikely(result < 0))
+		return result;
+	result = shmb_region_view(window->region, window->offset + offset, length, alignment,
+				  access, ret_view);
+	return likely(result == 0) ? 0 : io_window_relative(window, result);
 }
