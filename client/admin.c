@@ -152,7 +152,7 @@ int shmb_region_resize(struct shmb_region *region, uint64_t size)
 
 	if (result < 0)
 		return region_refuse(region, result, NULL);
-	if (!(region->access & SHMB_WRITE))
+	if (!region_is_public(region))
 		return region_refuse(region, SHMB_EMODE, "resize");
 	if (size == 0)
 		return region_refuse(region, SHMB_EINVAL, "size");

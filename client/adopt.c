@@ -162,7 +162,7 @@ static int make_call(struct shmb_client *client, const char *name, struct passed
 {
 	const char *path = request->options.path;
 	int result =
-		request_new_call(client, WIRE_REGION_ADOPT, name, request->options.access, request);
+		request_new_call(client, WIRE_REGION_ADOPT, name, request);
 
 	if (result < 0) {
 		passed_free(passed);
@@ -211,7 +211,7 @@ static int race(struct shmb_client *client, const char *name, uint64_t size,
 		const struct request *request, struct shmb_region **ret_region, bool *ret_again)
 {
 	struct request attempt = *request;
-	int result = request_open(client, name, request->options.access, &attempt);
+	int result = request_open(client, name, &attempt);
 
 	*ret_again = false;
 	if (result == 0)

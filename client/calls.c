@@ -111,6 +111,7 @@ struct call *call_free(struct call *call)
 	if (call->attach) {
 		free(call->attach->close_room);
 		free(call->attach->path);
+		free(call->attach->instead);
 	}
 	free(call->attach);
 	free(call);

@@ -80,12 +80,17 @@ TAILQ_HEAD(work_queue, work);
 /* What a create or open, of a region, lock or semaphore, will need once it is answered. */
 struct attach {
 	char name[SHMB_NAME_MAX + 1];
-	unsigned access; /* region: asked for */
+	unsigned access; /* region: what the handle is to be good for */
 	unsigned flags;
+	enum shmb_huge huge;
+	void *address; /* where to map; NULL: anywhere */
 	uint64_t size;             /* to reserve */
 	struct output *close_room; /* so that giving the attachment back needs no memory */
 	char *path;                /* of the file that is passed; owned; NULL: none */
+	struct request *instead;   /* what to ask for if this cannot be had; owned; NULL: nothing */
 };
+
+struct request;
 
 /* A request and what becomes of it. */
 struct call {
@@ -262,7 +267,8 @@ struct shmb_region {
 	_Atomic unsigned refs;
 	uint32_t handle;
 	uint64_t id;
-	unsigned flags; /* enum shmb_region_flags that it was made with */
+	unsigned flags;     /* enum shmb_region_flags that it was made with */
+	struct map_how how; /* its data is mapped */
 	enum shmb_backing backing;
 	int fd;                          /* -1: not kept */
 	char *path;                      /* of the file, as it was opened here; owned; NULL: none */
@@ -561,6 +567,12 @@ static inline int region_usable(const struct shmb_region *region)
 	if (unlikely(region_closed(region)))
 		return SHMB_ECLOSED;
 	return 0;
+}
+
+/* region_is_public() - may the handle change what others see? */
+static inline bool region_is_public(const struct shmb_region *region)
+{
+	return region->access & SHMB_WRITE && !(region->flags & SHMB_PRIVATE);
 }
 
 /* region_bytes() - bytes in use; the page may say anything, the mapping ends at the capacity */

@@ -15,7 +15,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "client.h"
+#include "make.h"
 
 enum { RETRY_NS = 100000000 }; /* until the system may have room for us in the epoll again */
 
@@ -216,18 +216,21 @@ static int run_call(struct shmb_client *client, struct call *call)
 {
 	struct shmb_region *region = NULL;
 	int status = call->error.code;
+	bool again;
 
 	pthread_mutex_unlock(&client->mutex);
 	if (status < 0)
 		error_set(&client->error, &call->error);
 	else
-		status = region_attach(client, call, &region);
-	call->callback(status, region, call->userdata);
+		call->error.code = status = region_attach(client, call, &region);
+	again = status < 0 && make_again(client, call);
+	if (!again)
+		call->callback(status, region, call->userdata);
 	call_free(call);
 	if (client_forked(client))
 		return SHMB_EFORKED;
 	pthread_mutex_lock(&client->mutex);
-	return 1;
+	return again ? 0 : 1;
 }
 
 /* Return: as watch_run(). */

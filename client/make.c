@@ -10,12 +10,11 @@
 #include <string.h>
 
 #include "file.h"
+#include "how.h"
 #include "sized.h"
 
 enum {
 	ACCESS_ALL = SHMB_READ | SHMB_WRITE | SHMB_LOCK,
-	FLAGS_OPEN = SHMB_KEEP_FD | SHMB_DUMP,
-	FLAGS_ALL = FLAGS_OPEN | SHMB_RESERVE,
 	MODE_ALL = 0777,
 };
 
@@ -33,14 +32,18 @@ static int check_name(struct shmb_client *client, const char *name)
 	return 0;
 }
 
-static int check_common(struct shmb_client *client, unsigned access,
-			const struct shmb_region_options *options)
+/* @access: what the handle is to be good for */
+static int check_common(struct shmb_client *client, unsigned access, struct request *request)
 {
-	if (!(access & SHMB_READ) || access & ~(unsigned)ACCESS_ALL)
+	const struct shmb_region_options *options = &request->options;
+	int result;
+
+	if (!(access & (SHMB_READ | SHMB_WRITE)) || access & ~(unsigned)ACCESS_ALL)
 		return request_refuse(client, "access");
-	if (options->flags & ~(unsigned)FLAGS_ALL)
-		return request_refuse(client, "flags");
-	return 0;
+	result = how_check(client, access, options);
+	request->access = access;
+	request->options.access = how_asked(access, options->flags);
+	return result;
 }
 
 static int refuse_size(struct shmb_client *client, uint64_t size)
@@ -65,7 +68,7 @@ static int check_create(struct shmb_client *client, uint64_t size,
 		return refuse_size(client, size > options->capacity ? size : options->capacity);
 	if (options->mode & ~(uint32_t)MODE_ALL)
 		return request_refuse(client, "mode");
-	if ((unsigned)options->backing > SHMB_BACKING_FILE)
+	if ((unsigned)options->backing > SHMB_BACKING_HUGETLB)
 		return request_refuse(client, "backing");
 	if ((unsigned)options->lifetime > SHMB_PERSISTENT)
 		return request_refuse(client, "lifetime");
@@ -78,14 +81,16 @@ static int check_create(struct shmb_client *client, uint64_t size,
 }
 
 int request_new_call(struct shmb_client *client, enum wire_method_id method, const char *name,
-		     unsigned access, struct request *request)
+		     struct request *request)
 {
 	struct call *call = call_new_attach(method, name);
 
 	if (!call)
 		return error_note(&client->error, SHMB_ENOMEM, NULL);
-	call->attach->access = access;
+	call->attach->access = request->access;
 	call->attach->flags = request->options.flags;
+	call->attach->huge = request->options.huge;
+	call->attach->address = request->options.address;
 	request->call = call;
 	return 0;
 }
@@ -145,7 +150,7 @@ static int check_request(struct shmb_client *client, const char *name, uint64_t 
 	if (result == 0 && name)
 		result = check_name(client, name);
 	if (result == 0)
-		result = check_common(client, request->options.access, &request->options);
+		result = check_common(client, request->options.access, request);
 	if (result == 0)
 		result = check_create(client, size, &request->options);
 	return result < 0 || name ? result : check_anonymous(client, request);
@@ -154,14 +159,33 @@ static int check_request(struct shmb_client *client, const char *name, uint64_t 
 static int prepare_create(struct shmb_client *client, const char *name, uint64_t size,
 			  bool open_existing, struct request *request)
 {
-	int result = request_new_call(client, WIRE_REGION_CREATE, name, request->options.access,
-				      request);
+	int result = request_new_call(client, WIRE_REGION_CREATE, name, request);
 
 	if (result < 0)
 		return result;
 	request->call->attach->size = size;
+	request->options.capacity = how_capacity(&request->options, size);
 	fill_create(request, name, size, open_existing);
 	return 0;
+}
+
+/* Of huge pages of the pool, and what is asked for if there are none. */
+static int prepare_pool(struct shmb_client *client, const char *name, uint64_t size,
+			bool open_existing, struct request *request)
+{
+	struct request *instead = malloc(sizeof(*instead));
+	int result;
+
+	if (!instead)
+		return error_note(&client->error, SHMB_ENOMEM, NULL);
+	*instead = *request;
+	request->options.backing = SHMB_BACKING_HUGETLB;
+	result = prepare_create(client, name, size, open_existing, request);
+	if (result < 0)
+		free(instead);
+	else
+		request->call->attach->instead = instead;
+	return result;
 }
 
 /* Create only, of whatever backing. */
@@ -175,6 +199,8 @@ static int prepare(struct shmb_client *client, const char *name, uint64_t size,
 		name = "";
 	if (result < 0)
 		return result;
+	if (how_pool_first(&request->options))
+		return prepare_pool(client, name, size, false, request);
 	if (request->options.backing != SHMB_BACKING_FILE)
 		return prepare_create(client, name, size, false, request);
 	result = adopt_prepare(client, name, size, request, &taken);
@@ -187,22 +213,21 @@ int request_options(struct shmb_client *client, const struct shmb_region_options
 	int result = read_options(client, options, request);
 
 	if (result == 0)
-		result = check_common(client, access, &request->options);
+		result = check_common(client, access, request);
 	return result;
 }
 
-int request_open(struct shmb_client *client, const char *name, unsigned access,
-		 struct request *request)
+int request_open(struct shmb_client *client, const char *name, struct request *request)
 {
 	int result;
 
-	request->options.flags &= FLAGS_OPEN;
-	result = request_new_call(client, WIRE_REGION_OPEN, name, access, request);
+	request->options.flags &= HOW_FLAGS;
+	result = request_new_call(client, WIRE_REGION_OPEN, name, request);
 	if (result < 0)
 		return result;
 	request->params.open = (struct wire_region_open_params){
 		.name = wire_string(name),
-		.access = access,
+		.access = request->options.access,
 	};
 	return 0;
 }
@@ -217,7 +242,7 @@ static int prepare_open(struct shmb_client *client, const char *name, unsigned a
 	result = check_name(client, name);
 	if (result == 0)
 		result = request_options(client, options, access, request);
-	return result < 0 ? result : request_open(client, name, access, request);
+	return result < 0 ? result : request_open(client, name, request);
 }
 
 /* The slot of one that asked for the lock. Return: @created, or an error, and it is undone. */
@@ -228,7 +253,8 @@ static int attach_lock(struct shmb_region *region, int created)
 
 	if (result == 0)
 		return created;
-	/* As call_give_back(). */
+	/* As region_attach(). */
+	region->flags = 0;
 	if (created && region->name[0] != '\0') {
 		pthread_mutex_lock(&client->mutex);
 		call_remove(client, region->name, OBJECT_REGION);
@@ -273,6 +299,30 @@ int request_run(struct shmb_client *client, struct request *request, int expecte
 	return result;
 }
 
+/* The same, and if that fails for want of huge pages, what is asked for instead. */
+static int run_any(struct shmb_client *client, struct request *request, bool open_existing,
+		   struct shmb_region **ret_region)
+{
+	struct request *instead = request->call->attach->instead;
+	struct shmb_error before = { .struct_size = sizeof(before) };
+	char name[SHMB_NAME_MAX + 1];
+	uint64_t size = request->call->attach->size;
+	int result;
+
+	memcpy(name, request->call->attach->name, sizeof(name));
+	request->call->attach->instead = NULL;
+	error_get(&client->error, &before);
+	result = request_run(client, request, 0, ret_region);
+	if (instead && how_without_pool(result)) {
+		error_set(&client->error, &before); /* nothing has failed yet */
+		result = prepare_create(client, name, size, open_existing, instead);
+		if (result == 0)
+			result = request_run(client, instead, 0, ret_region);
+	}
+	free(instead);
+	return result;
+}
+
 static int start(struct shmb_client *client, struct request *request, shmb_region_fn callback,
 		 void *userdata)
 {
@@ -295,6 +345,16 @@ static int start(struct shmb_client *client, struct request *request, shmb_regio
 	return result;
 }
 
+bool make_again(struct shmb_client *client, const struct call *call)
+{
+	struct request *request = call->attach->instead;
+
+	return request && how_without_pool(call->error.code) &&
+	       prepare_create(client, call->attach->name, call->attach->size, false, request) ==
+		       0 &&
+	       start(client, request, call->callback, call->userdata) == 0;
+}
+
 int shmb_region_create(struct shmb_client *client, const char *name, uint64_t size,
 		       const struct shmb_region_options *options, struct shmb_region **ret_region)
 {
@@ -302,7 +362,7 @@ int shmb_region_create(struct shmb_client *client, const char *name, uint64_t si
 	int result = prepare(client, name, size, options, &request);
 
 	if (result == 0)
-		result = request_run(client, &request, 0, ret_region);
+		result = run_any(client, &request, false, ret_region);
 	return result < 0 ? result : 0;
 }
 
@@ -322,8 +382,10 @@ int shmb_region_open_or_create(struct shmb_client *client, const char *name, uin
 		return result;
 	if (request.options.backing == SHMB_BACKING_FILE)
 		return adopt_or_open(client, name, size, &request, ret_region);
-	result = prepare_create(client, name, size, true, &request);
-	return result < 0 ? result : request_run(client, &request, 0, ret_region);
+	result = how_pool_first(&request.options)
+			 ? prepare_pool(client, name, size, true, &request)
+			 : prepare_create(client, name, size, true, &request);
+	return result < 0 ? result : run_any(client, &request, true, ret_region);
 }
 
 int shmb_region_open(struct shmb_client *client, const char *name, unsigned access,

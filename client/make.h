@@ -11,7 +11,8 @@ enum { REQUEST_PATH_BYTES = 1024 };
 
 /* One for a region, before it is sent. */
 struct request {
-	struct shmb_region_options options;
+	struct shmb_region_options options; /* .access: what the broker is asked for */
+	unsigned access;                    /* what the handle may do then */
 	struct call *call;
 	union {
 		struct wire_region_create_params create;
@@ -37,11 +38,10 @@ int request_options(struct shmb_client *client, const struct shmb_region_options
 /* request_new_call() - request->call, of a region that is or will be called @name; "": it is not.
  * Return: 0, or SHMB_ENOMEM, which the client keeps. */
 int request_new_call(struct shmb_client *client, enum wire_method_id method, const char *name,
-		     unsigned access, struct request *request);
+		     struct request *request);
 
 /* request_open() - everything for region.open. Return: 0 or an error, which the client keeps. */
-int request_open(struct shmb_client *client, const char *name, unsigned access,
-		 struct request *request);
+int request_open(struct shmb_client *client, const char *name, struct request *request);
 
 /*
  * request_run() - send it, wait, make the region; consumes the call
@@ -51,6 +51,10 @@ int request_open(struct shmb_client *client, const char *name, unsigned access,
  */
 int request_run(struct shmb_client *client, struct request *request, int expected,
 		struct shmb_region **ret_region);
+
+/* make_again() - in place of a call that failed, if there is anything less to ask for. Return:
+ * false: it failed. */
+bool make_again(struct shmb_client *client, const struct call *call);
 
 /* ---- adopt.c: with request->options of SHMB_BACKING_FILE, which have been checked ---- */
 

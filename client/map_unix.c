@@ -220,7 +220,7 @@ int map_flush(const struct mapping *mapping, uint64_t offset, uint64_t length)
 	uint64_t start = offset & ~((uint64_t)map_page_size() - 1);
 	char *data = mapping->data;
 
-	if (length == 0)
+	if (length == 0 || mapping->private)
 		return 0;
 	while (msync(data + start, (size_t)(offset + length - start), MS_SYNC) != 0)
 		if (errno != EINTR)
@@ -379,15 +379,17 @@ size_t map_huge_unit(void)
 int map_make_huge(const struct mapping *mapping)
 {
 	bool of_the_pool = mapping->unit > map_page_size();
-	size_t huge = of_the_pool ? mapping->unit : system_huge_unit();
+	size_t huge = system_huge_unit();
 	int result = 0;
 
+	if (of_the_pool) /* its pages are set aside */
+		return 0;
 	if (huge == 0 || mapping->length % huge != 0 || (uintptr_t)mapping->data % huge != 0)
 		return SHMB_ENOTSUP;
 	/* The system only collapses where something is: the rest of each huge page it fills in. */
 	for (size_t i = 0; i < mapping->length && result == 0; i += huge)
 		result = map_touch(mapping, i, 1, mapping->writable);
-	if (result < 0 || of_the_pool)
+	if (result < 0)
 		return result;
 	result = map_advise(mapping, 0, mapping->length, SHMB_ADVICE_COLLAPSE);
 	if (result == SHMB_ENOMEM)

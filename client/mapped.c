@@ -20,6 +20,11 @@ struct mapped *mapped_free(struct mapped *mapped)
 	return NULL;
 }
 
+void mapped_leave(struct mapped *mapped)
+{
+	mapped->mapping = (struct mapping){ 0 };
+}
+
 bool mapped_detach(struct mapped *mapped)
 {
 	bool detached = true;

@@ -30,6 +30,10 @@ struct mapped *mapped_free(struct mapped *mapped);
 /* mapped_detach() - let go of the segments, keep the addresses. Return: as map_detach(). */
 bool mapped_detach(struct mapped *mapped);
 
+/* mapped_leave() - the newest one's addresses belong to the program from now on: nothing here
+ * touches them again */
+void mapped_leave(struct mapped *mapped);
+
 /* mapped_hold() - keep the region's present mapping from being let go of */
 struct mapped *mapped_hold(struct shmb_region *region);
 void mapped_release(struct mapped *mapped);

@@ -31,7 +31,7 @@ int shmb_region_publish(struct shmb_region *region, uint64_t offset, uint64_t le
 
 	if (unlikely(result < 0))
 		return region_refuse(region, result, NULL);
-	if (unlikely(!(region->access & SHMB_WRITE)))
+	if (unlikely(!region_is_public(region)))
 		return region_refuse(region, SHMB_EMODE, "publish");
 	if (unlikely(!region_within(offset, length, region_bytes(region))))
 		return region_refuse_bounds(region, offset, length);
@@ -84,7 +84,7 @@ static bool sleep_until_over(struct shmb_region *region, uint64_t seen, struct w
 		/* Before announcing (again), which costs the next publisher a call. */
 		if (is_over(region, seen))
 			return true;
-		if (region->access & SHMB_WRITE) /* for others the broker has announced it */
+		if (region_is_public(region)) /* for others the broker has announced it */
 			layout_publish_announce(region->page);
 		if (is_over(region, seen))
 			return true;

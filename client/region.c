@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "how.h"
 #include "layout/futex.h"
 
 /* ---- References ---- */
@@ -21,11 +22,20 @@ struct shmb_region *region_ref(struct shmb_region *region)
 	return region;
 }
 
+static void free_mapped(struct shmb_region *region)
+{
+	struct mapped *mapped = atomic_load(&region->mapped);
+
+	if (mapped && region->flags & SHMB_STAY_MAPPED)
+		mapped_leave(mapped);
+	atomic_store(&region->mapped, mapped_free(mapped));
+}
+
 static void destroy(struct shmb_region *region)
 {
 	struct shmb_client *client = region->client;
 
-	mapped_free(atomic_load(&region->mapped));
+	free_mapped(region);
 	map_release(&region->page_mapping);
 	locker_deinit(&region->locker, fork_crossed(region->generation));
 	if (!fork_crossed(region->generation))
@@ -44,17 +54,6 @@ void region_unref(struct shmb_region *region)
 
 /* ---- Attaching ---- */
 
-/* What may be done with the handle: what was asked for, with what it implies. 0: less was granted.
- */
-static unsigned effective_access(const struct call *call)
-{
-	unsigned asked = call->attach->access, granted = (unsigned)call->result.attached.access;
-
-	if ((granted & asked) != asked)
-		return 0;
-	return granted & (asked & SHMB_WRITE ? asked | SHMB_LOCK : asked);
-}
-
 static uint32_t state_of(unsigned access)
 {
 	uint32_t state = 0;
@@ -68,14 +67,14 @@ static uint32_t state_of(unsigned access)
 
 static int map_region(struct shmb_region *region, const struct call *call)
 {
-	bool writable = region->access & SHMB_WRITE, dump = call->attach->flags & SHMB_DUMP;
+	bool writable = region_is_public(region);
 	struct mapped *mapped = calloc(1, sizeof(*mapped));
 	int result;
 
 	if (!mapped)
 		return SHMB_ENOMEM;
 	atomic_init(&region->mapped, mapped);
-	result = map_segment(call->fds[0], region->capacity, writable, dump, &mapped->mapping);
+	result = map_data(call->fds[0], region->capacity, &region->how, &mapped->mapping);
 	if (result < 0)
 		return result;
 	/* One page, worth having in a core dump. */
@@ -93,32 +92,43 @@ static int map_region(struct shmb_region *region, const struct call *call)
 	return 0;
 }
 
-/* Fills a zeroed region as far as it gets; destroy() undoes it. */
-static int fill(struct shmb_region *region, struct call *call, const char **ret_what)
+static int reserve_and_apply(struct shmb_region *region, const struct call *call,
+			     struct shmb_error *error)
+{
+	const struct attach *attach = call->attach;
+	int result = 0;
+
+	error_what(error, "reserve", strlen("reserve"));
+	if (attach->flags & SHMB_RESERVE && call->result.attached.created)
+		result = map_reserve(call->fds[0], attach->size);
+	return result < 0 ? result
+			  : how_apply(attach, region_mapping(region), region_bytes(region),
+				      region->backing == SHMB_BACKING_FILE, error);
+}
+
+/* Fills a zeroed region as far as it gets; destroy() undoes it. @error: gets all but the code. */
+static int fill(struct shmb_region *region, struct call *call, struct shmb_error *error)
 {
 	const struct wire_region_attached *attached = &call->result.attached;
+	const struct attach *attach = call->attach;
 	int result;
 
-	*ret_what = "attachment";
-	region->access = effective_access(call);
+	error_what(error, "attachment", strlen("attachment"));
+	region->access = how_granted(attach->access, attach->flags, (unsigned)attached->access);
 	if (region->access == 0 || attached->size > attached->capacity)
 		return SHMB_EPROTO;
 	region->handle = (uint32_t)attached->handle;
 	region->id = attached->id;
-	region->flags = call->attach->flags;
+	region->flags = attach->flags;
+	region->how = how_to_map(attach, region->access);
 	region->backing = (enum shmb_backing)attached->backing;
 	atomic_init(&region->capacity, attached->capacity);
 	atomic_init(&region->generation_seen, (uint32_t)attached->generation);
 	atomic_init(&region->state, state_of(region->access));
-	memcpy(region->name, call->attach->name, sizeof(region->name));
-	*ret_what = "map";
+	memcpy(region->name, attach->name, sizeof(region->name));
+	error_what(error, "map", strlen("map"));
 	result = map_region(region, call);
-	if (result < 0)
-		return result;
-	*ret_what = "reserve";
-	return call->attach->flags & SHMB_RESERVE && attached->created
-		       ? map_reserve(call->fds[0], call->attach->size)
-		       : 0;
+	return result < 0 ? result : reserve_and_apply(region, call, error);
 }
 
 static struct shmb_region *region_new(struct shmb_client *client)
@@ -159,16 +169,19 @@ static void keep_fd(struct shmb_region *region, struct call *call)
 int region_attach(struct shmb_client *client, struct call *call, struct shmb_region **ret_region)
 {
 	struct shmb_region *region = region_new(client);
-	const char *what = NULL;
-	int result = region ? fill(region, call, &what) : SHMB_ENOMEM;
+	struct shmb_error error = { .code = 0 };
+	int result = region ? fill(region, call, &error) : SHMB_ENOMEM;
 
 	if (result < 0) {
 		pthread_mutex_lock(&client->mutex);
 		call_give_back(client, call, true);
 		pthread_mutex_unlock(&client->mutex);
-		if (region)
+		if (region) {
+			region->flags = 0; /* nothing stays mapped */
 			region_unref(region);
-		return error_note(&client->error, result, what);
+		}
+		error.code = result;
+		return error_set(&client->error, &error);
 	}
 	keep_fd(region, call);
 	region->path = call->attach->path;
@@ -228,7 +241,8 @@ int shmb_region_close(struct shmb_region *region)
 	 * "locks" zeros has no data to write; and nothing of ours reaches a slot that is not ours
 	 * any more. Where even zeros cannot be had the broker is told when the handle is freed.
 	 */
-	mapped_detach(atomic_load(&region->mapped));
+	if (!(region->flags & SHMB_STAY_MAPPED))
+		mapped_detach(atomic_load(&region->mapped));
 	map_detach(&region->page_mapping);
 	if (locker_detach(&region->locker))
 		leave(region);
@@ -243,7 +257,7 @@ static void free_in_child(struct shmb_region *region)
 	if (!region_closed(region) && region->fd >= 0)
 		close(region->fd);
 	region->fd = -1;
-	atomic_store(&region->mapped, mapped_free(atomic_load(&region->mapped)));
+	free_mapped(region);
 	map_release(&region->page_mapping);
 	/* A mutex that a thread of the parent held will never be free here; then the few bytes of
 	 * a handle with work queued stay. */

@@ -25,7 +25,7 @@ static int make_ready(struct shmb_region *region)
 
 	if (result < 0)
 		return region_refuse(region, result, NULL);
-	if (!(region->access & (SHMB_LOCK | SHMB_WRITE)))
+	if (!(region->access & SHMB_LOCK) && !region_is_public(region))
 		return region_refuse(region, SHMB_EMODE, "lock");
 	return locker_attach(&region->locker, region->client, region->handle, &region->error);
 }

@@ -96,12 +96,12 @@ int shmb_region_redeem(struct shmb_client *client, const char *ticket, unsigned 
 		return request_refuse(client, "ticket");
 	result = request_options(client, options, access, &request);
 	if (result == 0)
-		result = request_new_call(client, WIRE_REGION_REDEEM, "", access, &request);
+		result = request_new_call(client, WIRE_REGION_REDEEM, "", &request);
 	if (result < 0)
 		return result;
 	request.params.redeem = (struct wire_region_redeem_params){
 		.ticket = { bytes, sizeof(bytes) },
-		.access = access,
+		.access = request.options.access,
 	};
 	result = request_run(client, &request, 0, ret_region);
 	return result < 0 ? result : 0;
