@@ -161,8 +161,7 @@ static int make_call(struct shmb_client *client, const char *name, struct passed
 		     struct request *request)
 {
 	const char *path = request->options.path;
-	int result =
-		request_new_call(client, WIRE_REGION_ADOPT, name, request);
+	int result = request_new_call(client, WIRE_REGION_ADOPT, name, request);
 
 	if (result < 0) {
 		passed_free(passed);

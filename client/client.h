@@ -83,7 +83,7 @@ struct attach {
 	unsigned access; /* region: what the handle is to be good for */
 	unsigned flags;
 	enum shmb_huge huge;
-	void *address; /* where to map; NULL: anywhere */
+	void *address;             /* where to map; NULL: anywhere */
 	uint64_t size;             /* to reserve */
 	struct output *close_room; /* so that giving the attachment back needs no memory */
 	char *path;                /* of the file that is passed; owned; NULL: none */

@@ -347,7 +347,8 @@ static int start(struct shmb_client *client, struct request *request, shmb_regio
 
 bool make_again(struct shmb_client *client, const struct call *call)
 {
-	struct request *request = call->attach->instead;
+	/* One that is answered late needs its attachment until then. */
+	struct request *request = call->attach ? call->attach->instead : NULL;
 
 	return request && how_without_pool(call->error.code) &&
 	       prepare_create(client, call->attach->name, call->attach->size, false, request) ==

@@ -86,9 +86,9 @@ static void what_cannot_be_is_refused_without_asking(void **state)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		bad[i] = defaults();
 	bad[0].access = 0;
-	bad[1].access = SHMB_WRITE;
+	bad[1].access = SHMB_LOCK;
 	bad[2].access = 8 | SHMB_READ;
-	bad[3].flags = 1 << 3;
+	bad[3].flags = 1 << 13;
 	bad[4].mode = 01000;
 	bad[5].backing = (enum shmb_backing)3;
 	bad[6].lifetime = (enum shmb_lifetime)3;
@@ -126,9 +126,9 @@ static void an_open_uses_two_flags_only(void **state)
 	assert_int_equal(shmb_region_access(region), SHMB_READ);
 	assert_true(shmb_region_fd(region) >= 0);
 	shmb_region_free(region);
-	assert_code(shmb_region_open(all->client, "main", SHMB_WRITE, NULL, &region), SHMB_EINVAL);
+	assert_code(shmb_region_open(all->client, "main", SHMB_LOCK, NULL, &region), SHMB_EINVAL);
 	assert_code(shmb_region_open(all->client, "main", 0, NULL, &region), SHMB_EINVAL);
-	options.flags = 1 << 9;
+	options.flags = 1 << 13;
 	assert_code(shmb_region_open(all->client, "main", SHMB_READ, &options, &region),
 		    SHMB_EINVAL);
 	assert_code(shmb_region_open(all->client, "none", SHMB_READ, NULL, &region), SHMB_ENOENT);
