@@ -11,7 +11,10 @@
  * connection is handed to a throwaway process.
  */
 
+#include "options.h"
+
 #include <stdbool.h>
+#include <sys/types.h>
 #include <uv.h>
 
 struct account;
@@ -32,6 +35,12 @@ bool discard_trusts(int socket);
  * @account: stays charged for one connection until it is really gone; its reference is consumed
  */
 void discard_socket(struct discard *discard, int socket, bool trusted, struct account *account);
+
+/*
+ * discard_watch() - look after a process that may hang
+ * @account: charged for @what until it has ended; its reference is consumed
+ */
+void discard_watch(struct discard *discard, pid_t pid, struct account *account, enum charge what);
 
 /* discard_stop() - wait no longer for throwaway processes: they end by themselves, or hang alone */
 void discard_stop(struct discard *discard);

@@ -33,6 +33,7 @@ struct discard_child {
 	int pidfd;
 	struct discard *discard;
 	struct account *account;
+	enum charge what; /* that it is charged for */
 	struct discard_child *previous, *next;
 };
 
@@ -67,10 +68,10 @@ static bool queue_is_harmless(int socket)
 	}
 }
 
-static void settle(struct account *account)
+static void settle(struct account *account, enum charge what)
 {
 	if (account)
-		account_uncharge(account, CHARGE_CONNECTIONS, 1);
+		account_uncharge(account, what, 1);
 	account_put(account);
 }
 
@@ -85,7 +86,7 @@ static void forget_child(struct discard_child *child)
 	DL_DELETE2(child->discard->children, child, previous, next);
 	uv_close((uv_handle_t *)&child->watch, on_child_closed);
 	close(child->pidfd);
-	settle(child->account);
+	settle(child->account, child->what);
 }
 
 static void on_child_ended(uv_poll_t *watch, int status, int events)
@@ -135,7 +136,8 @@ static pid_t fork_holder(int socket)
 	return pid;
 }
 
-static bool watch_child(struct discard *discard, pid_t pid, struct account *account)
+static bool watch_child(struct discard *discard, pid_t pid, struct account *account,
+			enum charge what)
 {
 	struct discard_child *child = calloc(1, sizeof(*child));
 
@@ -143,6 +145,7 @@ static bool watch_child(struct discard *discard, pid_t pid, struct account *acco
 		return false;
 	child->discard = discard;
 	child->account = account;
+	child->what = what;
 	child->pidfd = pidfd_open(pid, 0);
 	if (child->pidfd < 0 || uv_poll_init(discard->loop, &child->watch, child->pidfd) < 0) {
 		if (child->pidfd >= 0)
@@ -156,6 +159,13 @@ static bool watch_child(struct discard *discard, pid_t pid, struct account *acco
 	discard->n_children++;
 	DL_APPEND2(discard->children, child, previous, next);
 	return true;
+}
+
+/* Unwatched it is charged for ever, which is the safe side, and reaped by whoever reaps us. */
+void discard_watch(struct discard *discard, pid_t pid, struct account *account, enum charge what)
+{
+	if (!watch_child(discard, pid, account, what))
+		account_put(account);
 }
 
 bool discard_trusts(int socket)
@@ -172,7 +182,7 @@ void discard_socket(struct discard *discard, int socket, bool trusted, struct ac
 
 	if (trusted || queue_is_harmless(socket)) {
 		close(socket);
-		settle(account);
+		settle(account, CHARGE_CONNECTIONS);
 		return;
 	}
 	pid = fork_holder(socket);
@@ -184,8 +194,5 @@ void discard_socket(struct discard *discard, int socket, bool trusted, struct ac
 		return;
 	}
 	log_end(LOG_DISCARD_FAILS);
-	/* Unwatched it is charged for ever, which is the safe side, and reaped by whoever reaps us.
-	 */
-	if (!watch_child(discard, pid, account))
-		account_put(account);
+	discard_watch(discard, pid, account, CHARGE_CONNECTIONS);
 }

@@ -6,6 +6,7 @@
 #include "dispatch.h"
 
 #include "account.h"
+#include "adopt.h"
 #include "broker.h"
 #include "log.h"
 #include "peer.h"
@@ -46,6 +47,8 @@ static int (*const servers[WIRE_METHOD_COUNT])(struct request *request) = {
 	[WIRE_SEMAPHORE_STAT] = serve_semaphore_stat,
 	[WIRE_SEMAPHORE_LIST] = serve_semaphore_list,
 	[WIRE_HOLDERS] = serve_holders,
+	[WIRE_ADOPT_BEGIN] = serve_adopt_begin,
+	[WIRE_REGION_ADOPT] = serve_region_adopt,
 	[WIRE_REGION_GROW] = serve_region_grow,
 	[WIRE_REGION_GROWN] = serve_region_grown,
 	[WIRE_REGION_DATA] = serve_region_data,
@@ -83,7 +86,7 @@ static int serve_change(struct request *request)
 }
 
 static int serve(struct request *request, const struct wire_incoming *message,
-		 const struct packet *packet)
+		 struct packet *packet, const struct failure *refused)
 {
 	const char *field = NULL;
 	union params params;
@@ -91,6 +94,10 @@ static int serve(struct request *request, const struct wire_incoming *message,
 
 	if (!message->method || !servers[message->method_id])
 		return answer_fail(&request->failure, SHMB_ENOSYS, NULL);
+	if (refused) {
+		request->failure = *refused;
+		return ANSWER_FAILED;
+	}
 	if (packet->fds_lost || packet->n_fds != message->n_fds ||
 	    message->n_fds != message->method->fds_in)
 		return answer_fail(&request->failure, SHMB_EPROTO, "fds");
@@ -101,6 +108,7 @@ static int serve(struct request *request, const struct wire_incoming *message,
 		return answer_fail(&request->failure, SHMB_EINVAL, field);
 	request->method = message->method_id;
 	request->params = &params;
+	request->fds = packet->fds;
 	result = request->repeated ? serve_again(request) : SERVE_NOT_DONE;
 	if (result != SERVE_NOT_DONE)
 		return result;
@@ -112,7 +120,8 @@ static bool is_hello(const struct wire_incoming *message)
 	return message->method && message->method_id == WIRE_HELLO;
 }
 
-void dispatch_packet(struct peer *peer, const void *data, const struct packet *packet)
+void dispatch_packet(struct peer *peer, const void *data, struct packet *packet,
+		     const struct failure *refused)
 {
 	struct broker *broker = peer->broker;
 	struct wire_incoming message;
@@ -139,7 +148,7 @@ void dispatch_packet(struct peer *peer, const void *data, const struct packet *p
 		request.repeated = true;
 	}
 	broker->counters.requests++;
-	result = serve(&request, &message, packet);
+	result = serve(&request, &message, packet, refused);
 	if (result < 0)
 		peer_drop(peer, SHMB_EIO, strerror(-result));
 	else if (result == ANSWER_FAILED && request.wants_reply)
@@ -206,6 +215,8 @@ int serve_hello(struct request *request)
 
 	if (params->version_min > WIRE_VERSION || params->version_max < WIRE_VERSION_MIN)
 		return answer_fail_limit(&request->failure, SHMB_EVERSION, "version", WIRE_VERSION);
+	if (params->adopt && adopt_allowed(request->broker, request->session->identity.uid))
+		adopt_begin(request->peer); /* else sending them fails */
 	if (params->has & WIRE_HAS(hello_params, session))
 		return resume(request);
 	session_name(request->session, params->client.data, params->client.length);

@@ -25,12 +25,17 @@ struct request {
 	bool repeated; /* it may have been done before, and the answer lost */
 	enum wire_method_id method;
 	const void *params;
+	int *fds; /* that came with it, as many as its method says */
 	struct failure failure;
 };
 
-/* dispatch_packet() - decode, check, serve and answer one packet; its descriptors stay the caller's
+/*
+ * dispatch_packet() - decode, check, serve and answer one packet; its descriptors stay the
+ * caller's, but for those that were taken (-1)
+ * @refused: why its descriptors were not let in; NULL: they were, if there are any
  */
-void dispatch_packet(struct peer *peer, const void *data, const struct packet *packet);
+void dispatch_packet(struct peer *peer, const void *data, struct packet *packet,
+		     const struct failure *refused);
 
 /* request_done() - what it asked for is done: remember so with the change itself. @attachment: that
  * it made, or NULL; @created: and the object */

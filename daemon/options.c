@@ -11,13 +11,14 @@
 #include <ini.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-enum kind { KIND_COUNT, KIND_SIZE, KIND_DURATION, KIND_MODE, KIND_LEVEL, KIND_TEXT };
+enum kind { KIND_COUNT, KIND_SIZE, KIND_DURATION, KIND_MODE, KIND_LEVEL, KIND_TEXT, KIND_USERS };
 
 struct key {
 	const char *section, *name;
@@ -78,6 +79,9 @@ static const struct key keys[] = {
 	  0777, "octal mode of the socket (default: 0666 with --system, else 0600)" },
 	{ "broker", "allow-shm", KIND_TEXT, offsetof(struct settings, allow_shm), 0, 0, 0,
 	  "with --system: comma-separated name prefixes that may use shm" },
+	{ "broker", "allow-adopt", KIND_USERS, offsetof(struct settings, allow_adopt), 0, 0, 0,
+	  "comma-separated users, by number or name, who may make regions of files of their\n"
+	  "        own, besides root and the broker's own; * for all" },
 };
 
 enum { KEY_COUNT = sizeof(keys) / sizeof(keys[0]) };
@@ -164,9 +168,51 @@ static bool parse_number(const struct key *key, const char *text, uint64_t *ret_
 	case KIND_LEVEL:
 		return parse_level(text, ret_value);
 	case KIND_TEXT:
+	case KIND_USERS:
 		break;
 	}
 	return false;
+}
+
+/* Names become numbers here, once: looking one up may ask the network. */
+static bool user_number(const char *name, uid_t *ret_uid)
+{
+	const struct passwd *user;
+	char *end;
+	unsigned long number = strtoul(name, &end, 10);
+
+	*ret_uid = (uid_t)number;
+	if (*name >= '0' && *name <= '9')
+		return *end == '\0' && number < UINT32_MAX;
+	user = getpwnam(name);
+	if (user)
+		*ret_uid = user->pw_uid;
+	return user;
+}
+
+/* Keeps them as ",1000,1001,". Return: NULL, or what is wrong. */
+static const char *set_users(const char *text, char *ret_users)
+{
+	size_t length = 1, size = sizeof(((struct settings *)NULL)->allow_adopt);
+	char names[1024], *rest = names, *name;
+	uid_t uid;
+
+	if (strlen(text) >= sizeof(names))
+		return "too long";
+	memcpy(names, text, strlen(text) + 1);
+	strcpy(ret_users, ",");
+	while ((name = strtok_r(rest, ", \t", &rest))) {
+		if (strcmp(name, "*") == 0)
+			length += (size_t)snprintf(ret_users + length, size - length, "*,");
+		else if (user_number(name, &uid))
+			length += (size_t)snprintf(ret_users + length, size - length, "%u,",
+						   (unsigned)uid);
+		else
+			return "no such user";
+		if (length >= size)
+			return "too long";
+	}
+	return NULL;
 }
 
 /* Return: NULL, or what is wrong with the value. */
@@ -175,6 +221,8 @@ static const char *key_set(const struct key *key, const char *text, struct setti
 	char *member = (char *)settings + key->offset;
 	uint64_t value;
 
+	if (key->kind == KIND_USERS)
+		return set_users(text, member);
 	if (key->kind == KIND_TEXT) {
 		if (strlen(text) >= sizeof(settings->allow_shm))
 			return "too long";
@@ -302,6 +350,14 @@ int settings_load(const struct options *options, struct settings *ret_settings)
 const char *settings_charge_name(enum charge charge)
 {
 	return keys[charge].name;
+}
+
+bool settings_allows_adopt(const struct settings *settings, uid_t uid)
+{
+	char number[16];
+
+	snprintf(number, sizeof(number), ",%u,", (unsigned)uid);
+	return strstr(settings->allow_adopt, ",*,") || strstr(settings->allow_adopt, number);
 }
 
 bool settings_allows_shm(const struct settings *settings, const char *name)

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* What is counted for each user; the first entries have a limit that is a key of [limits]. */
 enum charge {
@@ -26,7 +27,8 @@ enum charge {
 	CHARGE_HELD_FDS,   /* limit 0: by scope and RLIMIT_NOFILE, see broker_apply() */
 	CHARGE_STORED_FDS, /* limit 0: by scope and the size of the store */
 	CHARGE_PUNCHES,    /* on the thread pool; not to be set, see resize.c */
-	CHARGE_AWAY,       /* sessions without a connection; not to be set, see session.c */
+	CHARGE_ADOPTIONS, /* processes that look at descriptors; not to be set, see adopt_linux.c */
+	CHARGE_AWAY,      /* sessions without a connection; not to be set, see session.c */
 	CHARGE_COUNT
 };
 
@@ -42,8 +44,9 @@ struct settings {
 	uint64_t max_region;
 	uint64_t slow_timeout_ms;
 	uint64_t log_level;
-	uint64_t socket_mode; /* UINT64_MAX: by scope */
-	char allow_shm[1024]; /* comma-separated prefixes */
+	uint64_t socket_mode;   /* UINT64_MAX: by scope */
+	char allow_shm[1024];   /* comma-separated prefixes */
+	char allow_adopt[1024]; /* comma-separated users */
 };
 
 struct options {
@@ -76,6 +79,9 @@ bool options_keeps(const struct options *options);
 
 /* settings_charge_name() - the key that limits a charge, such as "regions-per-user" */
 const char *settings_charge_name(enum charge charge);
+
+/* settings_allows_adopt() - is this user one of allow-adopt */
+bool settings_allows_adopt(const struct settings *settings, uid_t uid);
 
 /* settings_allows_shm() - is this name under one of the prefixes of allow-shm */
 bool settings_allows_shm(const struct settings *settings, const char *name);

@@ -6,6 +6,7 @@
 #include "peer.h"
 
 #include "account.h"
+#include "adopt.h"
 #include "broker.h"
 #include "dispatch.h"
 #include "log.h"
@@ -34,8 +35,8 @@ static void on_peer_event(uv_poll_t *watch, int status, int events);
 
 static void update_events(struct peer *peer)
 {
-	bool deaf = peer->condemned || peer->queue || peer->stalled || !peer->session ||
-		    peer->session->jobs >= JOBS_MAX;
+	bool deaf = peer->condemned || peer->queue || peer->stalled || peer->adoption ||
+		    !peer->session || peer->session->jobs >= JOBS_MAX;
 	int events = UV_DISCONNECT;
 
 	if (!deaf)
@@ -249,6 +250,12 @@ void peer_notify(struct peer *peer, enum wire_method_id method, const void *para
 		send_or_drop(peer);
 }
 
+void peer_adopted(struct peer *peer)
+{
+	peer->adoption = NULL;
+	update_events(peer);
+}
+
 void peer_job_begin(struct session *session)
 {
 	session->jobs++;
@@ -369,6 +376,8 @@ void peer_free(struct peer *peer)
 
 	if (!peer)
 		return;
+	adopt_abandon(peer->adoption);
+	peer->adoption = NULL;
 	if (peer->session) {
 		session_end(peer->session);
 		peer->session = NULL;
@@ -396,6 +405,25 @@ static int look_first(const struct peer *peer)
 	return peer->trusted ? 0 : packet_peek_fds(peer->socket);
 }
 
+static enum step let_examine(struct peer *peer)
+{
+	int result;
+
+	if (!peer->may_pass) {
+		peer_drop(peer, SHMB_EPROTO, "descriptors are not accepted");
+		return STEP_LATER;
+	}
+	result = adopt_receive(peer);
+	if (result == -EAGAIN) {
+		peer->stalled = true;
+		update_blocked(peer);
+	} else if (result < 0) {
+		peer_drop(peer, SHMB_ENOMEM, strerror(-result));
+	}
+	update_events(peer);
+	return STEP_LATER;
+}
+
 static enum step read_one(struct peer *peer)
 {
 	struct broker *broker = peer->broker;
@@ -408,15 +436,13 @@ static enum step read_one(struct peer *peer)
 		return STEP_LATER;
 	}
 	result = look_first(peer);
-	if (result == 1) {
-		peer_drop(peer, SHMB_EPROTO, "descriptors are not accepted");
-		return STEP_LATER;
-	}
+	if (result == 1)
+		return let_examine(peer);
 	if (result == 0)
 		result = packet_receive(peer->socket, broker->in, sizeof(broker->in), &packet);
 	switch (result) {
 	case 1:
-		dispatch_packet(peer, broker->in, &packet);
+		dispatch_packet(peer, broker->in, &packet, NULL);
 		packet_close_fds(&packet);
 		return STEP_MORE;
 	case 0:

@@ -11,6 +11,7 @@
 #include <uv.h>
 
 struct account;
+struct adoption;
 struct broker;
 struct session;
 struct queued;
@@ -20,9 +21,11 @@ struct peer {
 	int socket;
 	int events; /* UV_READABLE and so on, as watched now */
 	struct broker *broker;
-	struct session *session; /* NULL: ended, only the connection lingers */
-	struct account *account; /* a reference, charged for the connection */
-	bool trusted;            /* the kernel refuses descriptors on it */
+	struct session *session;   /* NULL: ended, only the connection lingers */
+	struct account *account;   /* a reference, charged for the connection */
+	bool trusted;              /* the kernel refuses descriptors on it */
+	bool may_pass;             /* it may send some, see adopt.h */
+	struct adoption *adoption; /* they are being looked at; NULL: none are */
 	bool said_hello;
 	bool condemned;  /* dropped by us; waits for its process to go */
 	bool lingering;  /* dead, but what it has not read is still in flight */
@@ -71,6 +74,9 @@ int peer_answer_fds(struct peer *peer, uint32_t msgid, enum wire_method_id metho
 		    const void *result, const int *fds, unsigned n_fds);
 void peer_answer_failure(struct peer *peer, uint32_t msgid, const struct failure *failure);
 void peer_notify(struct peer *peer, enum wire_method_id method, const void *params);
+
+/* peer_adopted() - nothing is being looked at any more */
+void peer_adopted(struct peer *peer);
 
 /* peer_job_begin(), peer_job_done() - a request of a session that is answered later; too many, and
  * we stop reading */

@@ -3,10 +3,11 @@
 #define DAEMON_PUNCH_H
 
 /*
- * Giving a file's memory back. It waits for the inode's lock, which a writer can hold for as long
- * as it likes, and no signal ends that.
+ * Giving a file's memory back, or making the file longer or shorter. It waits for the inode's lock,
+ * which a writer can hold for as long as it likes, and no signal ends that.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* punch() - here and now. Return: 0 or a negative errno. */
@@ -19,5 +20,11 @@ int punch(int fd, uint64_t from, uint64_t to);
  * our connections would never hang up, and no other daemon could take our lock.
  */
 int punch_apart(int fd, uint64_t from, uint64_t to);
+
+/*
+ * truncate_apart() - make a file as long as that, in such a thread
+ * @shorter: false: only if it is shorter; true: only if it is longer
+ */
+int truncate_apart(int fd, uint64_t size, bool shorter);
 
 #endif

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -22,8 +23,23 @@ int punch(int fd, uint64_t from, uint64_t to)
 	return 0;
 }
 
+static int change_length(int fd, uint64_t size, bool shorter)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (shorter ? (uint64_t)st.st_size <= size : (uint64_t)st.st_size >= size)
+		return 0;
+	while (ftruncate(fd, (off_t)size) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
 struct apart {
 	int fd;
+	bool truncate, shorter;
 	uint64_t from, to;
 	int result;
 };
@@ -37,14 +53,14 @@ static void punch_thread(void *userdata)
 
 	if (close_range(fd + 1, ~0U, CLOSE_RANGE_UNSHARE) == 0 && fd > 0)
 		close_range(0, fd - 1, 0);
-	apart->result = punch(apart->fd, apart->from, apart->to);
+	apart->result = apart->truncate ? change_length(apart->fd, apart->to, apart->shorter)
+					: punch(apart->fd, apart->from, apart->to);
 }
 
-int punch_apart(int fd, uint64_t from, uint64_t to)
+static int run_apart(struct apart *apart)
 {
 	const uv_thread_options_t options = { .flags = UV_THREAD_HAS_STACK_SIZE,
 					      .stack_size = STACK_BYTES };
-	struct apart apart = { .fd = fd, .from = from, .to = to };
 	sigset_t all, before;
 	uv_thread_t thread;
 	int result;
@@ -52,10 +68,24 @@ int punch_apart(int fd, uint64_t from, uint64_t to)
 	/* A handler that ran there would find none of its descriptors. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	result = uv_thread_create_ex(&thread, &options, punch_thread, &apart);
+	result = uv_thread_create_ex(&thread, &options, punch_thread, apart);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (result < 0)
 		return result;
 	uv_thread_join(&thread);
-	return apart.result;
+	return apart->result;
+}
+
+int punch_apart(int fd, uint64_t from, uint64_t to)
+{
+	struct apart apart = { .fd = fd, .from = from, .to = to };
+
+	return run_apart(&apart);
+}
+
+int truncate_apart(int fd, uint64_t size, bool shorter)
+{
+	struct apart apart = { .fd = fd, .truncate = true, .shorter = shorter, .to = size };
+
+	return run_apart(&apart);
 }

@@ -8,6 +8,7 @@
 
 #include "account.h"
 #include "broker.h"
+#include "growth.h"
 #include "layout/publish.h"
 #include "peer.h"
 #include "punch.h"
@@ -37,12 +38,19 @@ struct resize {
 	bool recorded;                 /* as done */
 	struct account *puncher;       /* whose thread of the pool it has; a reference, or NULL */
 	uint64_t punch_from, punch_to; /* bytes */
+	bool shorter;                  /* of a file */
 	int fd;
 	int result;
 	struct resize *next;
 };
 
 static void start_next(struct broker *broker, struct region *region);
+
+/* Instead of punching, the file is made longer or shorter: nobody else can do that for all. */
+static bool is_file(const struct region *region)
+{
+	return region->segments.data == &backing_file;
+}
 
 /*
  * A punch waits for the inode's lock, which a writer can hold for as long as it likes (the page
@@ -52,6 +60,8 @@ static bool may_punch_inline(const struct resize *resize)
 {
 	uint64_t length = resize->punch_to - resize->punch_from;
 
+	if (is_file(resize->region))
+		return false;
 	return length == 0 ||
 	       (length <= PUNCH_INLINE_MAX && resize->broker->options.scope != SCOPE_SYSTEM);
 }
@@ -85,10 +95,19 @@ static void change_size(struct resize *resize)
 
 	region->size = resize->size;
 	region->resizing = true;
-	remember_size(broker, region);
+	if (is_file(region)) { /* whose capacity is its size: they map it anew */
+		region->capacity = region->size;
+		region->segments.generation++;
+		remember_object(broker, region);
+	} else {
+		remember_size(broker, region);
+	}
 	record_done(resize);
 	manifest_commit(&broker->manifest);
-	show_size(broker, region);
+	if (is_file(region))
+		growth_show(broker, region);
+	else
+		show_size(broker, region);
 }
 
 static void answer(struct resize *resize)
@@ -157,7 +176,10 @@ static void punch_work(uv_work_t *work)
 {
 	struct resize *resize = work->data;
 
-	resize->result = punch_apart(resize->fd, resize->punch_from, resize->punch_to);
+	if (is_file(resize->region))
+		resize->result = truncate_apart(resize->fd, resize->size, resize->shorter);
+	else
+		resize->result = punch_apart(resize->fd, resize->punch_from, resize->punch_to);
 }
 
 static void punch_done(uv_work_t *work, int status)
@@ -185,6 +207,7 @@ static bool run(struct resize *resize)
 		resize->result = resize->fd;
 		return true;
 	}
+	resize->shorter = resize->size < before;
 	resize->punch_from = resize->size < before ? resize->size : before;
 	resize->punch_to = region_data_bytes(broker, region->segments.data,
 					     resize->size < before ? before : resize->size);
@@ -196,13 +219,16 @@ static bool run(struct resize *resize)
 	/* A shrink shows at once, so that nobody is told the bytes are there while they go. */
 	if (resize->size < before)
 		change_size(resize);
+	resize->work.data = resize;
 	if (pooled) {
-		resize->work.data = resize;
 		if (uv_queue_work(&broker->loop, &resize->work, punch_work, punch_done) == 0)
 			return false;
 		leave_pool(resize);
 	}
-	resize->result = punch(resize->fd, resize->punch_from, resize->punch_to);
+	if (is_file(region))
+		punch_work(&resize->work);
+	else
+		resize->result = punch(resize->fd, resize->punch_from, resize->punch_to);
 	return true;
 }
 
@@ -225,10 +251,12 @@ int resize_start(struct broker *broker, struct region *region, struct session *s
 {
 	bool idle = !region->resizes;
 	uint64_t limit = broker->settings.per_user[CHARGE_QUEUE];
+	uint64_t most = is_file(region) ? broker->settings.max_region : region->capacity;
 	struct resize *resize;
 
-	if (size > region->capacity)
-		return answer_fail_limit(failure, SHMB_EFBIG, "capacity", region->capacity);
+	if (size > most)
+		return answer_fail_limit(failure, SHMB_EFBIG,
+					 is_file(region) ? "max-region" : "capacity", most);
 	if (!account_charge(session->account, CHARGE_QUEUE, sizeof(*resize), limit))
 		return answer_fail_limit(failure, SHMB_EDQUOT, settings_charge_name(CHARGE_QUEUE),
 					 limit);
@@ -286,6 +314,7 @@ int resize_recover(struct broker *broker, struct region *region)
 		return error;
 	}
 	show_size(broker, region);
+	resize->shorter = true;
 	resize->punch_from = region->size;
 	resize->punch_to = region_data_bytes(broker, region->segments.data, region->capacity);
 	resize->work.data = resize;

@@ -61,14 +61,17 @@ int serve_attach(struct request *request, struct region *region, unsigned access
 	int fds[SEGMENT_MAPPED];
 	int result;
 
-	if (!request->wants_reply)
-		return answer_fail(&request->failure, SHMB_EINVAL, "notification");
 	if (access & SHMB_WRITE)
 		access |= SHMB_LOCK;
-	result = region_attach(broker, region, request->session, access, &attachment, fds,
-			       &request->failure);
-	if (result != 0)
+	result = request->wants_reply
+			 ? region_attach(broker, region, request->session, access, &attachment, fds,
+					 &request->failure)
+			 : answer_fail(&request->failure, SHMB_EINVAL, "notification");
+	if (result != 0) {
+		if (created) /* one without a name nobody would find again */
+			region_unlink(broker, region);
 		return result;
+	}
 	if (used)
 		ticket_end(broker, used);
 	request_done(request, attachment, created);

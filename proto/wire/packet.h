@@ -77,6 +77,10 @@ void packet_close_fds(struct packet *packet);
  */
 int packet_refuse_fds(int socket);
 
+/* packet_accept_fds() - let the kernel take them again. Return: 0, SHMB_ENOTSUP (it always does),
+ * or another negative errno. */
+int packet_accept_fds(int socket);
+
 /*
  * packet_peek_fds() - would the next packet bring descriptors? Looks without receiving them.
  *

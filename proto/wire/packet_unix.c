@@ -260,13 +260,21 @@ void packet_close_fds(struct packet *packet)
 	packet->n_fds = 0;
 }
 
-int packet_refuse_fds(int socket)
+static int set_passrights(int socket, int value)
 {
-	int off = 0;
-
-	if (setsockopt(socket, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off)) == 0)
+	if (setsockopt(socket, SOL_SOCKET, SO_PASSRIGHTS, &value, sizeof(value)) == 0)
 		return 0;
 	return errno == ENOPROTOOPT || errno == EOPNOTSUPP ? SHMB_ENOTSUP : -errno;
+}
+
+int packet_refuse_fds(int socket)
+{
+	return set_passrights(socket, 0);
+}
+
+int packet_accept_fds(int socket)
+{
+	return set_passrights(socket, 1);
 }
 
 int packet_peek_fds(int socket)
