@@ -112,6 +112,174 @@ CASE(F21_numbers_and_strings_cross_processes, PRIVATE)
 	shmb_client_free(client);
 }
 
+#define CHECK_INTEGER(suffix, type, value, ...)                                           \
+	do {                                                                              \
+		static const unsigned char bytes_[] = { __VA_ARGS__ };                    \
+		unsigned char found_[sizeof(bytes_)];                                     \
+		type back_ = 0;                                                           \
+		uint64_t at_;                                                             \
+		for (at_ = 64 - sizeof(type); at_ > 50 - sizeof(type); at_--) {           \
+			CHECK_OK(shmb_region_write_##suffix(region, at_, value));         \
+			CHECK_OK(shmb_region_read(reader, at_, found_, sizeof(type), 0)); \
+			CHECK(memcmp(found_, bytes_, sizeof(type)) == 0);                 \
+			CHECK_OK(shmb_region_read_##suffix(reader, at_, &back_));         \
+			CHECK(back_ == (value));                                          \
+		}                                                                         \
+		back_ = 5;                                                                \
+		at_ = 65 - sizeof(type);                                                  \
+		CHECK_CODE(shmb_region_write_##suffix(region, at_, value), SHMB_EBOUNDS); \
+		CHECK_CODE(shmb_region_read_##suffix(reader, at_, &back_), SHMB_EBOUNDS); \
+		CHECK_INT(last(reader).length, sizeof(type));                             \
+		CHECK_INT(back_, 5); /* written on success only */                        \
+		CHECK_CODE(shmb_region_write_##suffix(reader, 0, value), SHMB_EMODE);     \
+	} while (0)
+
+CASE(F21_every_width_in_either_byte_order_at_any_offset, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", 64, NULL);
+	struct shmb_region *reader = open_region(client, "r", SHMB_READ);
+
+	CHECK_INTEGER(u8, uint8_t, 0xf1, 0xf1);
+	CHECK_INTEGER(u16_le, uint16_t, 0xf1e2, 0xe2, 0xf1);
+	CHECK_INTEGER(u32_le, uint32_t, 0xf1e2d3c4, 0xc4, 0xd3, 0xe2, 0xf1);
+	CHECK_INTEGER(u64_le, uint64_t, UINT64_C(0xf1e2d3c4b5a69788), 0x88, 0x97, 0xa6, 0xb5, 0xc4,
+		      0xd3, 0xe2, 0xf1);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	CHECK_INTEGER(u16, uint16_t, 0xf1e2, 0xe2, 0xf1);
+	CHECK_INTEGER(u32, uint32_t, 0xf1e2d3c4, 0xc4, 0xd3, 0xe2, 0xf1);
+	CHECK_INTEGER(u64, uint64_t, UINT64_C(0xf1e2d3c4b5a69788), 0x88, 0x97, 0xa6, 0xb5, 0xc4,
+		      0xd3, 0xe2, 0xf1);
+#else
+	CHECK_INTEGER(u16, uint16_t, 0xf1e2, 0xf1, 0xe2);
+	CHECK_INTEGER(u32, uint32_t, 0xf1e2d3c4, 0xf1, 0xe2, 0xd3, 0xc4);
+	CHECK_INTEGER(u64, uint64_t, UINT64_C(0xf1e2d3c4b5a69788), 0xf1, 0xe2, 0xd3, 0xc4, 0xb5,
+		      0xa6, 0x97, 0x88);
+#endif
+	shmb_region_free(reader);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+CASE(F21_strings_of_every_length_up_to_the_end, PRIVATE)
+{
+	enum { SIZE = 70000 };
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", SIZE, NULL);
+	char *data = shmb_region_data(region), *text = malloc(SIZE), *out = malloc(SIZE);
+	size_t length, i;
+
+	CHECK(text && out);
+	for (length = 0; length < 600; length += length < 40 ? 1 : 37) {
+		for (i = 0; i < length; i++)
+			text[i] = (char)(i % 255 + 1);
+		text[length] = '\0';
+		memset(data, 'x', SIZE); /* the last one that fits, and the NUL is the last byte */
+		CHECK_OK(shmb_region_write_string(region, SIZE - length - 1, text));
+		CHECK_INT(shmb_region_last_write(region), length + 1);
+		CHECK_CODE(shmb_region_write_string(region, SIZE - length, text), SHMB_EBOUNDS);
+		CHECK_INT(data[SIZE - length - 2], 'x');
+		memset(out, 0x55, SIZE);
+		CHECK_INT(shmb_region_read_string(region, SIZE - length - 1, out, length + 1),
+			  length);
+		CHECK_STRING(out, text);
+		CHECK_INT(out[length + 1], 0x55);
+
+		/* What is refused moves no byte: too long, or without an end. */
+		memset(out, 0x55, SIZE);
+		CHECK_INT(shmb_region_read_string(region, SIZE - length - 1, out, length),
+			  SHMB_EOVERFLOW);
+		CHECK_INT(last(region).length, length + 1);
+		CHECK_INT(last(region).limit, length);
+		data[SIZE - 1] = 'x';
+		CHECK_INT(shmb_region_read_string(region, SIZE - length - 1, out, SIZE),
+			  SHMB_EBOUNDS);
+		CHECK_INT(last(region).offset, SIZE - length - 1);
+		CHECK_INT(last(region).size, SIZE);
+		for (i = 0; i < 700; i++)
+			CHECK_INT(out[i], 0x55);
+	}
+	memset(data, 'y', SIZE - 1); /* as long as it can be */
+	data[SIZE - 1] = '\0';
+	CHECK_INT(shmb_region_read_string(region, 0, out, SIZE), SIZE - 1);
+	CHECK_INT(shmb_region_read_string(region, SIZE, out, SIZE), SHMB_EBOUNDS);
+	free(text);
+	free(out);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+static void change_a_string(struct broker *broker, void *argument)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = open_region(client, "r", SHMB_READ | SHMB_WRITE);
+	volatile char *data = shmb_region_data(region);
+	unsigned i;
+
+	say(0);
+	for (i = 0; data[100] == '\0'; i++)
+		memcpy((char *)data, i % 2 ? "long enough to be torn" : "short\0now and then a bit",
+		       23);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+/* Written meanwhile it is some string all the same, and its length is the one that is told. */
+CASE(F21_a_string_that_changes_is_a_string, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", 4096, NULL);
+	struct actor writer;
+	int64_t length;
+	char out[64];
+	unsigned i;
+
+	CHECK_OK(shmb_region_write_string(region, 0, "short"));
+	writer = actor_start(broker, &SELF, change_a_string, NULL);
+	actor_hear(&writer);
+	for (i = 0; i < 200000; i++) {
+		length = shmb_region_read_string(region, 0, out, sizeof(out));
+		CHECK(length >= 0 && length < (int64_t)sizeof(out));
+		CHECK_INT(strlen(out), length);
+	}
+	CHECK_OK(shmb_region_write_u8(region, 100, 1));
+	actor_end(&writer);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+CASE(F24_views_for_reading_and_for_writing, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", 3 * 4096, NULL);
+	struct shmb_region *reader = open_region(client, "r", SHMB_READ);
+	struct shmb_view view = { .length = 7 }, second;
+
+	CHECK_CODE(shmb_region_view(reader, 0, 8, 0, SHMB_READ | SHMB_WRITE, &view), SHMB_EMODE);
+	CHECK_CODE(shmb_region_view(region, 0, 8, 0, SHMB_WRITE, &view), SHMB_EINVAL);
+	CHECK_CODE(shmb_region_view(region, 0, 8, 0, 0, &view), SHMB_EINVAL);
+	CHECK_CODE(shmb_region_view(region, 0, 0, 0, SHMB_READ, &view), SHMB_EINVAL);
+	CHECK_CODE(shmb_region_view(region, 0, 8, 2 * shmb_page_size(), SHMB_READ, &view),
+		   SHMB_EINVAL);
+	CHECK_CODE(shmb_region_view(region, 3 * 4096, 1, 0, SHMB_READ, &view), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_view(region, UINT64_MAX, 2, 0, SHMB_READ, &view), SHMB_EBOUNDS);
+	CHECK_INT(view.length, 7);
+
+	CHECK_OK(shmb_region_view(region, 4096, 4096, 4096, SHMB_READ | SHMB_WRITE, &view));
+	CHECK_OK(shmb_region_view(reader, 4100, 5, 4, SHMB_READ, &second));
+	CHECK(view.data == (char *)shmb_region_data(region) + 4096 && view.length == 4096);
+	CHECK(view.region == region && second.region == reader && second.length == 5);
+	memcpy((char *)view.data + 4, "hello", 5);
+	CHECK(memcmp(second.data, "hello", 5) == 0); /* the same memory, nothing was copied */
+	CHECK_OK(shmb_view_release(&second));
+	CHECK(!second.data);
+	CHECK_OK(shmb_view_release(&second));
+	CHECK_OK(shmb_view_release(&view));
+	shmb_region_free(reader);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
 CASE(F24_views_are_checked_and_stay_while_the_region_shrinks, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);
