@@ -511,7 +511,7 @@ static void read_answer(struct shmb_client *client, struct call *call,
 /* Whoever waits for the call gets it; @call may be freed when this returns. */
 static void finish(struct shmb_client *client, struct call *call)
 {
-	if (call->callback)
+	if (call_is_asynchronous(call))
 		client->n_async--;
 	if (call->watching && call->rearming)
 		watch_rearmed(call->watching, call->error.code, &call->result.watch);
@@ -520,7 +520,7 @@ static void finish(struct shmb_client *client, struct call *call)
 	call->watching = NULL;
 	if (call->abandoned)
 		call_free(call);
-	else if (call->callback)
+	else if (call_is_asynchronous(call))
 		loop_queue(client, &call->work);
 	else
 		wake_waiters(client);
@@ -603,7 +603,7 @@ static struct call *expired_call(struct shmb_client *client, int64_t now)
 {
 	for (size_t i = 0; i < CALL_BUCKETS; i++)
 		for (struct call *call = client->calls[i]; call; call = call->next)
-			if (call->callback && call->deadline <= now)
+			if (call_is_asynchronous(call) && call->deadline <= now)
 				return call;
 	return NULL;
 }
@@ -630,7 +630,7 @@ int64_t calls_next_deadline(const struct shmb_client *client)
 		return 0;
 	for (size_t i = 0; i < CALL_BUCKETS; i++)
 		for (const struct call *call = client->calls[i]; call; call = call->next)
-			if (call->callback && (next == 0 || call->deadline < next))
+			if (call_is_asynchronous(call) && (next == 0 || call->deadline < next))
 				next = call->deadline;
 	return next;
 }
@@ -639,8 +639,9 @@ void calls_cancel(struct shmb_client *client)
 {
 	for (size_t i = 0; i < CALL_BUCKETS; i++)
 		for (struct call *call = client->calls[i]; call; call = call->next)
-			if (call->callback) {
+			if (call_is_asynchronous(call)) {
 				call->callback = NULL;
+				call->done = NULL;
 				call->abandoned = true;
 			}
 	client->n_async = 0;
@@ -651,7 +652,7 @@ void calls_cancel(struct shmb_client *client)
 		if (work->kind != WORK_CALL)
 			continue;
 		loop_unqueue(client, work);
-		if (call->error.code == 0)
+		if (call->attach && call->error.code == 0)
 			call_give_back(client, call, false);
 		call_free(call);
 	}

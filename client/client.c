@@ -56,6 +56,7 @@ static void destroy(struct shmb_client *client)
 	if (!client_forked(client) || pthread_mutex_trylock(&client->mutex) == 0) {
 		calls_clear(client);
 		output_clear(client);
+		background_free(client);
 		wire_decoder_deinit(&client->decoder);
 	}
 	close_descriptors(client);
@@ -280,6 +281,7 @@ struct shmb_client *shmb_client_free(struct shmb_client *client)
 	watch_end_all(client);
 	loop_close(client);
 	pthread_mutex_unlock(&client->mutex);
+	background_stop(client);
 	client_unref(client);
 	return NULL;
 }

@@ -17,9 +17,11 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include <shmbroker/shmbroker.h>
+#include <shmbroker/io.h>
 
+#include "background.h"
 #include "error.h"
+#include "flush.h"
 #include "fork.h"
 #include "map.h"
 #include "mapped.h"
@@ -70,7 +72,7 @@ struct output {
 /* Work for shmb_client_process(), in the order in which it came up. */
 struct work {
 	TAILQ_ENTRY(work) link;
-	enum { WORK_CALL, WORK_REGION } kind;
+	enum { WORK_CALL, WORK_REGION, WORK_OPERATION } kind;
 	bool queued;
 };
 
@@ -127,9 +129,15 @@ struct call {
 
 	/* Asynchronous: the rest of it. */
 	shmb_region_fn callback;
+	shmb_done_fn done; /* or this */
 	void *userdata;
 	struct work work;
 };
+
+static inline bool call_is_asynchronous(const struct call *call)
+{
+	return call->callback || call->done;
+}
 
 /* ---- Client ---- */
 
@@ -188,6 +196,7 @@ struct shmb_client {
 	struct semaphore *semaphores[SEMAPHORE_BUCKETS];
 	struct shmb_error goodbye; /* .code 0: none came */
 
+	struct background *background; /* NULL until there is something to do in it */
 	struct work_queue work;
 	bool processing;         /* shmb_client_process() is running */
 	bool collecting;         /* and finds out what is due */
@@ -276,12 +285,14 @@ struct shmb_region {
 	_Atomic uint32_t n_holds;        /* see region_hold() */
 	struct mapping page_mapping;
 	_Atomic int last_flush; /* 0 or an error */
+	struct flush flush;
 	struct error_slot error;
 
 	/* Guarded by the client's mutex. */
 	struct output *close_room;
 	struct watch watch;
 	struct work work;
+	struct background_part background;
 
 	char name[SHMB_NAME_MAX + 1];
 };
@@ -673,12 +684,6 @@ void watch_disconnect_all(struct shmb_client *client);
  * held).
  */
 int watch_run(struct shmb_region *region);
-
-/* ---- io.c ---- */
-
-/* flush_count() - a write was made through a handle with a flush policy (REGION_COUNTED). Return:
- * 0, or what the flush that it caused says. */
-int flush_count(struct shmb_region *region, uint64_t offset, uint64_t length);
 
 /* ---- follow.c ---- */
 

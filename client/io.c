@@ -395,7 +395,7 @@ int shmb_region_write_string(struct shmb_region *region, uint64_t offset, const 
 	return copy_in(region, offset, string, strlen(string) + 1);
 }
 
-/* ---- Views and flush ---- */
+/* ---- Views ---- */
 
 static int refuse_alignment(struct shmb_region *region, uint64_t offset, size_t length,
 			    size_t alignment)
@@ -466,30 +466,4 @@ int shmb_view_release(struct shmb_view *view)
 	region_release(view->region);
 	*view = (struct shmb_view){ .data = NULL };
 	return 0;
-}
-
-int flush_count(struct shmb_region *region, uint64_t offset, uint64_t length)
-{
-	(void)region, (void)offset, (void)length;
-	return 0;
-}
-
-int shmb_region_flush(struct shmb_region *region, uint64_t offset, uint64_t length, unsigned flags)
-{
-	struct mapped *mapped;
-	struct region_place place;
-	int result = region_check(region, REGION_LOST, offset, length, &place);
-	uint64_t size;
-
-	if (result < 0)
-		return result;
-	if (flags & ~(unsigned)SHMB_FLUSH_START)
-		return region_refuse(region, SHMB_EINVAL, "flags");
-	mapped = mapped_hold(region);
-	size = region_bytes(region);
-	if (length == 0)
-		length = offset < size ? size - offset : 0;
-	result = map_flush(&mapped->mapping, offset, length);
-	mapped_release(mapped);
-	return result < 0 ? region_refuse(region, result, "flush") : 0;
 }

@@ -233,6 +233,20 @@ static int run_call(struct shmb_client *client, struct call *call)
 	return again ? 0 : 1;
 }
 
+/* The same of one that makes nothing. */
+static int run_done(struct shmb_client *client, struct call *call)
+{
+	pthread_mutex_unlock(&client->mutex);
+	if (call->error.code < 0)
+		error_set(&client->error, &call->error);
+	call->done(call->error.code, call->userdata);
+	call_free(call);
+	if (client_forked(client))
+		return SHMB_EFORKED;
+	pthread_mutex_lock(&client->mutex);
+	return 1;
+}
+
 /* Return: as watch_run(). */
 static int run_region(struct shmb_client *client, struct shmb_region *region)
 {
@@ -251,10 +265,13 @@ static int run_region(struct shmb_client *client, struct shmb_region *region)
 static int run_work(struct shmb_client *client, struct work *work)
 {
 	char *base = (char *)work;
+	struct call *call = (struct call *)(base - offsetof(struct call, work));
 
 	loop_unqueue(client, work);
 	if (work->kind == WORK_CALL)
-		return run_call(client, (struct call *)(base - offsetof(struct call, work)));
+		return call->done ? run_done(client, call) : run_call(client, call);
+	if (work->kind == WORK_OPERATION)
+		return background_run(client, work);
 	return run_region(client,
 			  (struct shmb_region *)(base - offsetof(struct shmb_region, work)));
 }

@@ -76,8 +76,14 @@ void map_release(struct mapping *mapping);
  */
 int map_reserve(int fd, uint64_t bytes);
 
-/* map_flush() - write a range back to what backs it. Return: 0 or SHMB_EIO. */
-int map_flush(const struct mapping *mapping, uint64_t offset, uint64_t length);
+/*
+ * map_flush() - write a range of a file back
+ * @fd:    of the file, borrowed; -1: there is none, which some systems can do without
+ * @start: only ask for it
+ *
+ * Return: 0, SHMB_EIO, SHMB_ENOSPC, SHMB_EDQUOT, ...
+ */
+int map_flush(const struct mapping *mapping, int fd, uint64_t offset, uint64_t length, bool start);
 
 /* ---- Pages of a range ---- */
 

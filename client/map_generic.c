@@ -42,6 +42,23 @@ int system_allocate(int fd, uint64_t offset, uint64_t length)
 	return posix_fallocate(fd, (off_t)offset, (off_t)length);
 }
 
+int system_flush_start(int fd, void *data, uint64_t offset, size_t length)
+{
+	return msync(data, length, MS_ASYNC) == 0 ? 0 : errno;
+}
+
+/* Where F_FULLFSYNC exists (macOS), fsync(2) stops at the disk's own cache. */
+int system_flush_end(int fd)
+{
+	if (fd < 0)
+		return ENOTSUP;
+#ifdef F_FULLFSYNC
+	if (fcntl(fd, F_FULLFSYNC) == 0)
+		return 0;
+#endif
+	return fsync(fd) == 0 ? 0 : errno;
+}
+
 int system_populate(void *data, size_t length, bool write)
 {
 	return SHMB_ENOTSUP;

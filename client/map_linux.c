@@ -64,6 +64,22 @@ int system_pin_on_fault(void *data, size_t length)
 	return mlock2(data, length, MLOCK_ONFAULT) == 0 ? 0 : errno;
 }
 
+/* Since 2.6.19 MS_ASYNC does nothing, as the kernel knows of dirty pages by itself and gets round
+ * to them within half a minute. This is how to have it begin now. */
+int system_flush_start(int fd, void *data, uint64_t offset, size_t length)
+{
+	if (fd < 0 || sync_file_range(fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE) == 0)
+		return 0;
+	return errno == EIO || errno == ENOSPC || errno == EDQUOT ? errno : 0;
+}
+
+/* MS_SYNC is fdatasync of the range: mm/msync.c calls vfs_fsync_range(file, start, end, 1), and so
+ * does fdatasync. A second one would find nothing to write, and cost another flush of the disk. */
+int system_flush_end(int fd)
+{
+	return 0;
+}
+
 int system_populate(void *data, size_t length, bool write)
 {
 	while (madvise(data, length, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) != 0)

@@ -27,6 +27,14 @@ int system_allocate(int fd, uint64_t offset, uint64_t length);
 /* system_populate() - Return: 0, SHMB_ENOMEM, SHMB_EBUS, or SHMB_ENOTSUP: touch them. */
 int system_populate(void *data, size_t length, bool write);
 
+/* system_flush_start() - begin to write back a range of a shared mapping of the file @fd (-1: not
+ * known). Return: 0 or an errno. */
+int system_flush_start(int fd, void *data, uint64_t offset, size_t length);
+
+/* system_flush_end() - what msync(2) leaves to be done before the bytes are on the disk. Return: 0
+ * or an errno. */
+int system_flush_end(int fd);
+
 /* system_pin_on_fault() - mlock(2) without making anything present. Return: 0 or an errno. */
 int system_pin_on_fault(void *data, size_t length);
 

@@ -215,17 +215,32 @@ int map_reserve(int fd, uint64_t bytes)
 	return 0;
 }
 
-int map_flush(const struct mapping *mapping, uint64_t offset, uint64_t length)
+/*
+ * First msync(2), then fdatasync(2). The order matters: stores through a mapping are known to the
+ * page tables first, and msync is what makes them the file's, on systems where fdatasync looks at
+ * the file alone. Whether the second one is needed is the system's to say: POSIX promises that
+ * msync writes the bytes, not what it takes to find them again (blocks, length), nor that the disk
+ * has them for good.
+ */
+int map_flush(const struct mapping *mapping, int fd, uint64_t offset, uint64_t length, bool start)
 {
-	uint64_t start = offset & ~((uint64_t)map_page_size() - 1);
-	char *data = mapping->data;
+	uint64_t first = offset & ~((uint64_t)map_page_size() - 1);
+	char *data = (char *)mapping->data + first;
+	size_t bytes = (size_t)(offset + length - first);
+	int error = 0;
 
 	if (length == 0 || mapping->private)
 		return 0;
-	while (msync(data + start, (size_t)(offset + length - start), MS_SYNC) != 0)
-		if (errno != EINTR)
-			return SHMB_EIO;
-	return 0;
+	if (start) {
+		error = system_flush_start(fd, data, first, bytes);
+		return error == 0 ? 0 : error_from_errno(error);
+	}
+	do
+		error = msync(data, bytes, MS_SYNC) == 0 ? 0 : errno;
+	while (error == EINTR);
+	if (error == 0)
+		error = system_flush_end(fd);
+	return error == 0 ? 0 : error_from_errno(error);
 }
 
 /* ---- Pages of a range ---- */

@@ -199,6 +199,10 @@ static int end_use(struct shmb_region *region)
 {
 	struct shmb_client *client = region->client;
 
+	if (region_closed(region))
+		return SHMB_ECLOSED;
+	background_end(region);
+	flush_last(region);
 	if (atomic_fetch_or(&region->state, REGION_CLOSED) & REGION_CLOSED)
 		return SHMB_ECLOSED;
 	pthread_mutex_lock(&client->mutex);

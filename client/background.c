@@ -1,0 +1,689 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The client's threads. They are few, as what they wait for (a disk, memory bandwidth) gets no
+ * faster with more of them; they begin when there is something to do and end when there has not
+ * been for a while, so a program that never asks for anything in the background has none. All that
+ * they share is guarded by the client's mutex, which they never hold while they work.
+ *
+ * A region is named by at most its queued operations, its place among the timed ones, and the
+ * workers; background_end() sees to all three, so none of them keeps a reference.
+ */
+
+#include "background.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "client.h"
+
+enum {
+	WORKERS_MAX = 2,
+	OPERATIONS_MAX = 1024, /* in flight, until their callbacks run */
+	STACK_BYTES = 256 << 10,
+	RETRY_MS = 100, /* at least, until a timed flush that failed is tried again */
+};
+
+/* Threads that have nothing to do for so long end. */
+static int64_t idle_ns = INT64_C(5000000000);
+
+void background_set_idle(int64_t nanoseconds)
+{
+	idle_ns = nanoseconds;
+}
+
+struct operation {
+	TAILQ_ENTRY(operation) link; /* while it has not begun */
+	enum { OPERATION_WRITE, OPERATION_FLUSH, OPERATION_COPY } kind;
+	struct shmb_region *region, *to; /* to: of a copy, else NULL */
+	uint64_t offset, to_offset, length;
+	const void *buffer;
+	int status;
+	shmb_done_fn callback;
+	void *userdata;
+	struct work work; /* when it has ended */
+};
+
+struct worker {
+	struct shmb_client *client;
+	pthread_t thread;
+	enum { WORKER_NONE, WORKER_RUNS, WORKER_ENDED } state; /* ended: to be joined */
+	struct operation *operation;                           /* what it is at */
+	struct shmb_region *flushing;                          /* or this */
+};
+
+struct background {
+	pthread_cond_t wake; /* for workers: there may be something to do */
+	pthread_cond_t done; /* for others: a worker is done with something */
+	struct worker workers[WORKERS_MAX];
+	unsigned n_idle; /* of them, in `wake` */
+	bool stopping;
+	unsigned n_queued, n_operations; /* the latter until the callback runs */
+	TAILQ_HEAD(, operation) queue;
+	LIST_HEAD(, shmb_region) timed;
+};
+
+/* ---- Making it; the mutex is held ---- */
+
+static int init_cond(pthread_cond_t *cond)
+{
+	pthread_condattr_t attributes;
+	int result = pthread_condattr_init(&attributes);
+
+	if (result != 0)
+		return -1;
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	result = pthread_cond_init(cond, &attributes);
+	pthread_condattr_destroy(&attributes);
+	return result == 0 ? 0 : -1;
+}
+
+static struct background *get(struct shmb_client *client)
+{
+	struct background *background = client->background;
+
+	if (background)
+		return background;
+	background = calloc(1, sizeof(*background));
+	if (!background || init_cond(&background->wake) < 0)
+		goto no_memory;
+	if (init_cond(&background->done) < 0) {
+		pthread_cond_destroy(&background->wake);
+		goto no_memory;
+	}
+	for (int i = 0; i < WORKERS_MAX; i++)
+		background->workers[i].client = client;
+	TAILQ_INIT(&background->queue);
+	LIST_INIT(&background->timed);
+	client->background = background;
+	return background;
+
+no_memory:
+	free(background);
+	return NULL;
+}
+
+void background_free(struct shmb_client *client)
+{
+	struct background *background = client->background;
+	struct operation *operation;
+
+	if (!background)
+		return;
+	/* Of a child alone: after background_stop() there are none. */
+	while ((operation = TAILQ_FIRST(&background->queue))) {
+		TAILQ_REMOVE(&background->queue, operation, link);
+		free(operation);
+	}
+	for (int i = 0; i < WORKERS_MAX; i++)
+		free(background->workers[i].operation);
+	/* The parent's threads may have been waiting in the child's copy. */
+	if (!client_forked(client)) {
+		pthread_cond_destroy(&background->wake);
+		pthread_cond_destroy(&background->done);
+	}
+	free(background);
+	client->background = NULL;
+}
+
+/* ---- Operations that have ended ---- */
+
+static struct operation *operation_of(struct work *work)
+{
+	return (struct operation *)((char *)work - offsetof(struct operation, work));
+}
+
+static void end_operation(struct shmb_client *client, struct operation *operation, int status)
+{
+	operation->status = status;
+	if (!client->freed) {
+		loop_queue(client, &operation->work);
+		return;
+	}
+	client->background->n_operations--;
+	free(operation);
+}
+
+static void unqueue(struct background *background, struct operation *operation)
+{
+	TAILQ_REMOVE(&background->queue, operation, link);
+	background->n_queued--;
+}
+
+int background_run(struct shmb_client *client, struct work *work)
+{
+	struct operation *operation = operation_of(work);
+	shmb_done_fn callback = operation->callback;
+	void *userdata = operation->userdata;
+	int status = operation->status;
+
+	client->background->n_operations--;
+	pthread_mutex_unlock(&client->mutex);
+	free(operation);
+	callback(status, userdata);
+	if (client_forked(client))
+		return SHMB_EFORKED;
+	pthread_mutex_lock(&client->mutex);
+	return 1;
+}
+
+/* ---- Doing them; no mutex ---- */
+
+static int write_and_flush(const struct operation *operation)
+{
+	struct shmb_region *region = operation->region;
+	int result = shmb_region_write(region, operation->offset, operation->buffer,
+				       (size_t)operation->length, 0);
+
+	if (result < 0 || operation->length == 0)
+		return result;
+	return shmb_region_flush(region, operation->offset, operation->length, 0);
+}
+
+static int copy_and_flush(const struct operation *operation)
+{
+	int result = shmb_region_copy(operation->region, operation->offset, operation->to,
+				      operation->to_offset, operation->length);
+
+	if (result < 0 || operation->length == 0)
+		return result;
+	return shmb_region_flush(operation->to, operation->to_offset, operation->length, 0);
+}
+
+static int perform(const struct operation *operation)
+{
+	switch (operation->kind) {
+	case OPERATION_WRITE:
+		return write_and_flush(operation);
+	case OPERATION_COPY:
+		return copy_and_flush(operation);
+	case OPERATION_FLUSH:
+		break;
+	}
+	return shmb_region_flush(operation->region, operation->offset, operation->length, 0);
+}
+
+/* ---- Workers; the mutex is held, and let go of while they work or wait ---- */
+
+static void run_operation(struct worker *worker)
+{
+	struct shmb_client *client = worker->client;
+	struct background *background = client->background;
+	struct operation *operation = TAILQ_FIRST(&background->queue);
+	int status;
+
+	unqueue(background, operation);
+	worker->operation = operation;
+	pthread_mutex_unlock(&client->mutex);
+	status = perform(operation);
+	pthread_mutex_lock(&client->mutex);
+	worker->operation = NULL;
+	end_operation(client, operation, status);
+	pthread_cond_broadcast(&background->done);
+}
+
+/* The one that is due first; NULL: there is none. */
+static struct shmb_region *first_due(const struct background *background)
+{
+	struct shmb_region *region, *first = NULL;
+
+	LIST_FOREACH(region, &background->timed, background.link)
+	if (region->background.due != 0 &&
+	    (!first || region->background.due < first->background.due))
+		first = region;
+	return first;
+}
+
+static void run_flush(struct worker *worker, struct shmb_region *region)
+{
+	struct shmb_client *client = worker->client;
+	uint32_t ms;
+
+	region->background.due = 0;
+	worker->flushing = region;
+	pthread_mutex_unlock(&client->mutex);
+	ms = flush_timed(region);
+	pthread_mutex_lock(&client->mutex);
+	worker->flushing = NULL;
+	if (ms != 0 && region->background.timed && !client->background->stopping)
+		region->background.due =
+			clock_now() + (int64_t)(ms > RETRY_MS ? ms : RETRY_MS) * 1000000;
+	pthread_cond_broadcast(&client->background->done);
+}
+
+/* Return: false: there was nothing to do. */
+static bool work_once(struct worker *worker)
+{
+	struct background *background = worker->client->background;
+	struct shmb_region *due = first_due(background);
+
+	/* What must not wait longer than some time comes before what waits for its turn. */
+	if (due && (background->stopping || due->background.due <= clock_now()))
+		run_flush(worker, due);
+	else if (!TAILQ_EMPTY(&background->queue))
+		run_operation(worker);
+	else
+		return false;
+	return true;
+}
+
+/* Is this the last one, and are there regions that need one? */
+static bool is_needed(const struct worker *worker)
+{
+	const struct background *background = worker->client->background;
+
+	if (LIST_EMPTY(&background->timed))
+		return false;
+	for (int i = 0; i < WORKERS_MAX; i++)
+		if (&background->workers[i] != worker &&
+		    background->workers[i].state == WORKER_RUNS)
+			return false;
+	return true;
+}
+
+/* Return: false: it has been idle for long enough. */
+static bool wait_for_work(struct worker *worker, int64_t idle_until)
+{
+	struct background *background = worker->client->background;
+	struct shmb_region *due = first_due(background);
+	bool needed = is_needed(worker), expired = clock_now() >= idle_until;
+	int64_t until = needed ? INT64_MAX : idle_until;
+	struct timespec when;
+
+	if (expired && !needed)
+		return false;
+	if (due && due->background.due < until)
+		until = due->background.due;
+	when = (struct timespec){ .tv_sec = (time_t)(until / 1000000000),
+				  .tv_nsec = (long)(until % 1000000000) };
+	background->n_idle++;
+	pthread_cond_timedwait(&background->wake, &worker->client->mutex, &when);
+	background->n_idle--;
+	return true;
+}
+
+static void *run_worker(void *argument)
+{
+	struct worker *worker = argument;
+	struct shmb_client *client = worker->client;
+	struct background *background = client->background;
+	int64_t idle_until;
+
+	pthread_mutex_lock(&client->mutex);
+	idle_until = clock_now() + idle_ns;
+	for (;;) {
+		if (work_once(worker))
+			idle_until = clock_now() + idle_ns;
+		else if (background->stopping || !wait_for_work(worker, idle_until))
+			break;
+	}
+	worker->state = WORKER_ENDED;
+	pthread_mutex_unlock(&client->mutex);
+	return NULL;
+}
+
+/*
+ * No signal of the program's is handled here, but those that a thread causes itself: blocked, a
+ * SIGBUS would end the process instead of reaching the guard.
+ */
+static void signals_to_block(sigset_t *ret_set)
+{
+	static const int own[] = { SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGSYS };
+
+	sigfillset(ret_set);
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		sigdelset(ret_set, own[i]);
+}
+
+/* A program with much thread-local memory needs more than our stack; then it is as for its own. */
+static int create_thread(struct worker *worker)
+{
+	pthread_attr_t attributes;
+	int result = pthread_attr_init(&attributes);
+
+	if (result != 0)
+		return result;
+	result = pthread_attr_setstacksize(&attributes, STACK_BYTES);
+	if (result == 0)
+		result = pthread_create(&worker->thread, &attributes, run_worker, worker);
+	pthread_attr_destroy(&attributes);
+	if (result == EINVAL)
+		result = pthread_create(&worker->thread, NULL, run_worker, worker);
+	return result;
+}
+
+/* Return: 0, or SHMB_ENOMEM: there is not one. */
+static int start_worker(struct background *background)
+{
+	struct worker *worker = NULL;
+	sigset_t block, before;
+	unsigned n_running = 0;
+	int result;
+
+	for (int i = 0; i < WORKERS_MAX; i++) {
+		if (background->workers[i].state == WORKER_RUNS)
+			n_running++;
+		else if (!worker)
+			worker = &background->workers[i];
+	}
+	if (!worker)
+		return 0;
+	if (worker->state == WORKER_ENDED) /* it needs the mutex no more */
+		pthread_join(worker->thread, NULL);
+	worker->state = WORKER_NONE;
+	signals_to_block(&block);
+	pthread_sigmask(SIG_SETMASK, &block, &before);
+	result = create_thread(worker);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (result == 0)
+		worker->state = WORKER_RUNS;
+	return result == 0 || n_running > 0 ? 0 : SHMB_ENOMEM;
+}
+
+/* There is something more to do. */
+static int see_to_it(struct background *background)
+{
+	if (background->n_queued > background->n_idle)
+		return start_worker(background);
+	pthread_cond_signal(&background->wake);
+	return 0;
+}
+
+/* ---- Flushing by time ---- */
+
+static int begin_timed(struct shmb_region *region)
+{
+	struct background *background;
+
+	if (region->background.ended || region->client->freed)
+		return SHMB_ECLOSED;
+	background = get(region->client);
+	if (!background)
+		return SHMB_ENOMEM;
+	if (region->background.timed)
+		return 0;
+	LIST_INSERT_HEAD(&background->timed, region, background.link);
+	region->background.timed = true;
+	region->background.due = 0;
+	for (int i = 0; i < WORKERS_MAX; i++)
+		if (background->workers[i].state == WORKER_RUNS)
+			return 0;
+	if (start_worker(background) == 0)
+		return 0;
+	LIST_REMOVE(region, background.link);
+	region->background.timed = false;
+	return SHMB_ENOMEM;
+}
+
+static void end_timed(struct shmb_region *region)
+{
+	if (!region->background.timed)
+		return;
+	LIST_REMOVE(region, background.link);
+	region->background.timed = false;
+	region->background.due = 0;
+}
+
+int background_time(struct shmb_region *region, bool timed)
+{
+	int result = 0;
+
+	pthread_mutex_lock(&region->client->mutex);
+	if (timed)
+		result = begin_timed(region);
+	else
+		end_timed(region);
+	pthread_mutex_unlock(&region->client->mutex);
+	return result;
+}
+
+void background_flush_within(struct shmb_region *region, uint32_t ms)
+{
+	int64_t due = clock_now() + (int64_t)ms * 1000000;
+
+	pthread_mutex_lock(&region->client->mutex);
+	if (region->background.timed &&
+	    (region->background.due == 0 || due < region->background.due)) {
+		region->background.due = due;
+		/* All, as the one that the signal hit might be about to end. */
+		pthread_cond_broadcast(&region->client->background->wake);
+	}
+	pthread_mutex_unlock(&region->client->mutex);
+}
+
+/* ---- Ends ---- */
+
+static bool touches(const struct operation *operation, const struct shmb_region *region)
+{
+	return operation && (operation->region == region || operation->to == region);
+}
+
+static void cancel_queued(struct shmb_region *region)
+{
+	struct background *background = region->client->background;
+	struct operation *operation = TAILQ_FIRST(&background->queue), *next;
+
+	for (; operation; operation = next) {
+		next = TAILQ_NEXT(operation, link);
+		if (!touches(operation, region))
+			continue;
+		unqueue(background, operation);
+		end_operation(region->client, operation, SHMB_ECANCELED);
+	}
+}
+
+static bool is_at_work(const struct shmb_region *region)
+{
+	const struct background *background = region->client->background;
+
+	for (int i = 0; i < WORKERS_MAX; i++)
+		if (background->workers[i].flushing == region ||
+		    touches(background->workers[i].operation, region))
+			return true;
+	return false;
+}
+
+void background_end(struct shmb_region *region)
+{
+	struct shmb_client *client = region->client;
+
+	pthread_mutex_lock(&client->mutex);
+	region->background.ended = true;
+	if (client->background) {
+		end_timed(region);
+		cancel_queued(region);
+		while (is_at_work(region))
+			pthread_cond_wait(&client->background->done, &client->mutex);
+	}
+	pthread_mutex_unlock(&client->mutex);
+}
+
+static void forget_operations(struct shmb_client *client)
+{
+	struct background *background = client->background;
+	struct operation *operation;
+
+	while ((operation = TAILQ_FIRST(&background->queue))) {
+		unqueue(background, operation);
+		end_operation(client, operation, SHMB_ECANCELED);
+	}
+	for (struct work *work = TAILQ_FIRST(&client->work), *next; work; work = next) {
+		next = TAILQ_NEXT(work, link);
+		if (work->kind != WORK_OPERATION)
+			continue;
+		loop_unqueue(client, work);
+		end_operation(client, operation_of(work), SHMB_ECANCELED);
+	}
+}
+
+/* Nobody starts threads any more: client->freed is set. Workers flush what is pending, and end. */
+void background_stop(struct shmb_client *client)
+{
+	struct background *background;
+	pthread_t threads[WORKERS_MAX];
+	int n_threads = 0;
+
+	pthread_mutex_lock(&client->mutex);
+	background = client->background;
+	if (background) {
+		forget_operations(client);
+		background->stopping = true;
+		pthread_cond_broadcast(&background->wake);
+	}
+	for (int i = 0; background && i < WORKERS_MAX; i++)
+		if (background->workers[i].state != WORKER_NONE)
+			threads[n_threads++] = background->workers[i].thread;
+	pthread_mutex_unlock(&client->mutex);
+	while (n_threads > 0)
+		pthread_join(threads[--n_threads], NULL);
+}
+
+/* ---- Asking for them ---- */
+
+static int submit(const struct operation *wanted)
+{
+	struct shmb_client *client = wanted->region->client;
+	struct operation *operation = malloc(sizeof(*operation));
+	struct background *background;
+	int result = SHMB_ENOMEM;
+
+	if (!operation)
+		return SHMB_ENOMEM;
+	*operation = *wanted;
+	operation->work.kind = WORK_OPERATION;
+	operation->work.queued = false;
+	pthread_mutex_lock(&client->mutex);
+	background = get(client);
+	if (wanted->region->background.ended || (wanted->to && wanted->to->background.ended) ||
+	    client->freed)
+		result = SHMB_ECLOSED;
+	else if (background && background->n_operations >= OPERATIONS_MAX)
+		result = SHMB_EBUSY;
+	else if (background) {
+		TAILQ_INSERT_TAIL(&background->queue, operation, link);
+		background->n_queued++;
+		result = see_to_it(background);
+		if (result == 0)
+			background->n_operations++;
+		else
+			unqueue(background, operation);
+	}
+	pthread_mutex_unlock(&client->mutex);
+	if (result < 0)
+		free(operation);
+	return result;
+}
+
+static int ask(const struct operation *wanted)
+{
+	int result = submit(wanted);
+
+	return result < 0 ? region_refuse(wanted->region, result, "background") : 0;
+}
+
+int shmb_region_write_async(struct shmb_region *region, uint64_t offset, const void *buffer,
+			    size_t length, shmb_done_fn callback, void *userdata)
+{
+	const struct operation wanted = {
+		.kind = OPERATION_WRITE,
+		.region = region,
+		.offset = offset,
+		.length = length,
+		.buffer = buffer,
+		.callback = callback,
+		.userdata = userdata,
+	};
+	struct region_place place;
+	int result = region_check_write(region, offset, length, &place);
+
+	if (result == 0 && !callback)
+		result = region_refuse(region, SHMB_EINVAL, "callback");
+	return result < 0 ? result : ask(&wanted);
+}
+
+int shmb_region_flush_async(struct shmb_region *region, uint64_t offset, uint64_t length,
+			    shmb_done_fn callback, void *userdata)
+{
+	const struct operation wanted = {
+		.kind = OPERATION_FLUSH,
+		.region = region,
+		.offset = offset,
+		.length = length,
+		.callback = callback,
+		.userdata = userdata,
+	};
+	struct region_place place;
+	int result = region_check(region, REGION_LOST, offset, length, &place);
+
+	if (result == 0 && !callback)
+		result = region_refuse(region, SHMB_EINVAL, "callback");
+	return result < 0 ? result : ask(&wanted);
+}
+
+int shmb_region_copy_async(struct shmb_region *from, uint64_t from_offset, struct shmb_region *to,
+			   uint64_t to_offset, uint64_t length, shmb_done_fn callback,
+			   void *userdata)
+{
+	const struct operation wanted = {
+		.kind = OPERATION_COPY,
+		.region = from,
+		.to = to,
+		.offset = from_offset,
+		.to_offset = to_offset,
+		.length = length,
+		.callback = callback,
+		.userdata = userdata,
+	};
+	struct region_place place;
+	int result = region_check_read(from, from_offset, length, &place);
+
+	if (result == 0)
+		result = region_check_write(to, to_offset, length, &place);
+	if (result == 0 && !callback)
+		result = region_refuse(from, SHMB_EINVAL, "callback");
+	return result < 0 ? result : ask(&wanted);
+}
+
+/* ---- Removing, which is the broker's work ---- */
+
+static int start_remove(struct shmb_client *client, struct call *call, const char *name)
+{
+	const struct wire_remove_params params = {
+		.has = WIRE_HAS(remove_params, kind),
+		.kind = OBJECT_REGION,
+		.name = wire_string(name),
+	};
+	int result;
+
+	pthread_mutex_lock(&client->mutex);
+	client->n_async++; /* first: a connection that breaks now ends the call at once */
+	result = call_start(client, call, &params, client_deadline(client));
+	if (result < 0)
+		client->n_async--;
+	loop_deadline_changed(client);
+	pthread_mutex_unlock(&client->mutex);
+	return result;
+}
+
+int shmb_region_remove_async(struct shmb_client *client, const char *name, shmb_done_fn callback,
+			     void *userdata)
+{
+	int result = client_check_name(client, name);
+	struct call *call;
+
+	if (result < 0)
+		return result;
+	if (!callback)
+		return error_note(&client->error, SHMB_EINVAL, "callback");
+	call = call_new(WIRE_REGION_REMOVE);
+	if (!call)
+		return error_note(&client->error, SHMB_ENOMEM, NULL);
+	call->done = callback;
+	call->userdata = userdata;
+	result = start_remove(client, call, name);
+	if (result == 0)
+		return 0;
+	call_free(call);
+	return error_note(&client->error, result, NULL);
+}
