@@ -28,8 +28,8 @@ int lock_make(struct broker *broker, struct region *region);
 int lock_attach(struct broker *broker, struct attachment *attachment, int *ret_fd,
 		struct failure *failure);
 
-/* lock_holds() - does that slot hold the lock exclusively, as far as the lock says? Return: 1, 0, or
- * a negative errno. */
+/* lock_holds() - does that slot hold the lock exclusively, as far as the lock says? Return: 1, 0,
+ * or a negative errno. */
 int lock_holds(struct broker *broker, const struct region *region, uint32_t slot);
 
 /* lock_fd() - the lock segment of an attachment that has its slot, as above; or a negative errno */

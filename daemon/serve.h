@@ -31,8 +31,7 @@ int serve_find_attachment(struct request *request, uint64_t handle,
 			  struct attachment **ret_attachment);
 
 /* serve_find_region() - the same of a region alone; handles of locks and semaphores are none */
-int serve_find_region(struct request *request, uint64_t handle,
-		      struct attachment **ret_attachment);
+int serve_find_region(struct request *request, uint64_t handle, struct attachment **ret_attachment);
 
 /*
  * serve_attach() - attach to a region and answer with the descriptors; if they cannot be sent the

@@ -63,10 +63,9 @@ int serve_attach(struct request *request, struct region *region, unsigned access
 
 	if (access & SHMB_WRITE)
 		access |= SHMB_LOCK;
-	result = request->wants_reply
-			 ? region_attach(broker, region, request->session, access, &attachment, fds,
-					 &request->failure)
-			 : answer_fail(&request->failure, SHMB_EINVAL, "notification");
+	result = request->wants_reply ? region_attach(broker, region, request->session, access,
+						      &attachment, fds, &request->failure)
+				      : answer_fail(&request->failure, SHMB_EINVAL, "notification");
 	if (result != 0) {
 		if (created) /* one without a name nobody would find again */
 			region_unlink(broker, region);
