@@ -99,7 +99,7 @@ int shmb_region_downgrade(struct shmb_region *region)
 
 int shmb_region_mark_consistent(struct shmb_region *region)
 {
-	if (region_usable(region) == 0 && !(region->access & SHMB_WRITE))
+	if (region_usable(region) == 0 && !region_is_public(region))
 		return region_refuse(region, SHMB_EMODE, "mark consistent");
 	if (!is_ready(region) || locker_mark_consistent(&region->locker) < 0)
 		return refuse_holder(region);
@@ -112,7 +112,7 @@ int shmb_region_reset_lock(struct shmb_region *region)
 
 	if (result < 0)
 		return result;
-	if (!(region->access & SHMB_WRITE))
+	if (!region_is_public(region))
 		return region_refuse(region, SHMB_EMODE, "reset lock");
 	result = locker_reset(&region->locker);
 	return result < 0 ? region_refuse(region, result, "lock is not lost") : 0;

@@ -99,6 +99,7 @@ struct broker_options {
 	bool pid_namespace;    /* the daemon is the first of one, and sees no client; needs root */
 	rlim_t nofile;         /* RLIMIT_NOFILE of the daemon; 0: leave it */
 	const char *shm_mount; /* options of a tmpfs of its own on /dev/shm; needs root */
+	bool shm_noexec;       /* and nothing on it may be executed */
 	const char *runtime_mount; /* options of a tmpfs for what the daemon keeps; needs root */
 	const char *notify_socket; /* NOTIFY_SOCKET */
 	unsigned fd_store;  /* serve NOTIFY_SOCKET and keep that many descriptors; 0: do not */

@@ -77,11 +77,12 @@ static void child_environment(const struct broker *broker, const struct passed *
 }
 
 /* A tmpfs of the process's own on /dev/shm, which others do not see. */
-static bool mount_shm(const char *mount_options)
+static bool mount_shm(const char *mount_options, unsigned long flags)
 {
 	return unshare(CLONE_NEWNS) == 0 &&
 	       mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-	       mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, mount_options) == 0;
+	       mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | flags, mount_options) ==
+		       0;
 }
 
 bool can_mount_shm(void)
@@ -90,7 +91,7 @@ bool can_mount_shm(void)
 	int status;
 
 	if (pid == 0)
-		_exit(mount_shm("size=1m") ? 0 : 1);
+		_exit(mount_shm("size=1m", 0) ? 0 : 1);
 	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
 }
 
@@ -100,7 +101,8 @@ static void child_confine(const struct broker_options *options)
 
 	if (options->nofile && setrlimit(RLIMIT_NOFILE, &limit) < 0)
 		child_die("setrlimit");
-	if (options->shm_mount && !mount_shm(options->shm_mount))
+	if (options->shm_mount &&
+	    !mount_shm(options->shm_mount, options->shm_noexec ? MS_NOEXEC : 0))
 		child_die("mount");
 }
 
