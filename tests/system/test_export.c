@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -348,21 +347,29 @@ CASE(F28_descriptors_that_will_not, PRIVATE)
 	shmb_client_free(client);
 }
 
-/* More than write(2) takes at once (0x7ffff000 bytes); the memory is never touched. */
-CASE(F28_larger_than_one_write_can_be, PRIVATE)
+/* Beyond what 32 bits can count; hardly any of the memory is touched. */
+CASE(F28_far_into_a_huge_region, PRIVATE)
 {
-	uint64_t size = UINT64_C(5) << 30;
+	uint64_t far = UINT64_C(4) << 30, size = far + far / 4;
 	struct shmb_client *client = connect_to(broker);
 	struct shmb_region *region = create(client, "r", size, NULL);
-	struct heard told = { 0 };
-	int fd = SYS(open("/dev/null", O_WRONLY | O_CLOEXEC));
+	struct heard heard = { 0 };
+	int fd = open_file(broker);
+	char bytes[10];
 
-	CHECK(shmb_region_export(region, 0, 0, fd, be_told, &told) == (int64_t)size);
-	CHECK(told.total == size);
-	close(fd);
-	fd = SYS(memfd_create("sparse", MFD_CLOEXEC));
-	CHECK_OK(shmb_region_write_u8(region, size - 1, 7));
-	CHECK_INT(shmb_region_export(region, size - 10, 0, fd, NULL, NULL), 10);
+	CHECK_OK(shmb_region_write(region, far - 5, "0123456789", 10, 0));
+	CHECK_INT(shmb_region_export(region, far - 2 * MIB, 4 * MIB, fd, be_told, &heard), 4 * MIB);
+	CHECK_INT(pread(fd, bytes, 10, 2 * MIB - 5), 10);
+	CHECK(memcmp(bytes, "0123456789", 10) == 0);
+	rewind_file(fd);
+	CHECK_INT(shmb_region_import(region, size - 4 * MIB, 0, fd, NULL, NULL), 4 * MIB);
+	CHECK_OK(shmb_region_read(region, size - 2 * MIB - 5, bytes, 10, 0));
+	CHECK(memcmp(bytes, "0123456789", 10) == 0);
+	CHECK_OK(shmb_region_copy(region, far - 5, region, far + 100, 10));
+	CHECK_OK(shmb_region_read(region, far + 100, bytes, 10, 0));
+	CHECK(memcmp(bytes, "0123456789", 10) == 0);
+	rewind_file(fd);
+	CHECK_INT(shmb_region_import(region, size - 4 * MIB + 1, 0, fd, NULL, NULL), SHMB_EBOUNDS);
 	close(fd);
 	shmb_region_free(region);
 	shmb_client_free(client);
