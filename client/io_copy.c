@@ -27,19 +27,6 @@ int io_put(struct shmb_region *region, uint64_t offset, const void *buffer, size
 	return result;
 }
 
-int io_wrote(struct shmb_region *region, uint64_t offset, uint64_t length)
-{
-	struct region_place place;
-	int result;
-
-	do {
-		result = region_check_write(region, offset, length, &place);
-		if (result == 0)
-			result = region_after_write(region, offset, length, &place);
-	} while (result > 0);
-	return result;
-}
-
 /* ---- Several buffers ---- */
 
 enum direction { OUT, IN };
@@ -229,6 +216,6 @@ int shmb_region_copy(struct shmb_region *from, uint64_t from_offset, struct shmb
 	int result = overlaps(&copy) ? copy_overlapping(&copy) : copy_straight(&copy);
 
 	if (result == 0)
-		result = io_wrote(to, to_offset, length);
+		result = shmb_region_wrote(to, to_offset, length);
 	return result < 0 ? region_write_failed(to, result) : 0;
 }

@@ -279,8 +279,10 @@ int64_t shmb_region_import(struct shmb_region *region, uint64_t offset, uint64_t
 	result = import_range(&transfer);
 	if (result == 0 && length == 0 && transfer.done == transfer.length)
 		result = expect_end(&transfer);
+	if (result != 0 && transfer.done == 0)
+		return region_write_failed(region, result);
 	/* Whatever has come is written. */
-	counted = io_wrote(region, offset, transfer.done);
+	counted = shmb_region_wrote(region, offset, transfer.done);
 	if (result == 0)
 		result = counted;
 	return result != 0 ? result : (int64_t)transfer.done;

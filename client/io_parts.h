@@ -40,12 +40,9 @@ static inline int io_after_part(struct shmb_region *region, uint64_t offset, uin
 	return region_after(region, REGION_LOST, offset + done, length, &part);
 }
 
-/* io_put() - region_copy_in() of a part of a write: it is not counted as one */
+/* io_put() - region_copy_in() of a part of a write: it is not counted as one, see
+ * shmb_region_wrote() */
 int io_put(struct shmb_region *region, uint64_t offset, const void *buffer, size_t length);
-
-/* io_wrote() - count a write whose parts were put. Return: 0, or what the flush that became due
- * says. */
-int io_wrote(struct shmb_region *region, uint64_t offset, uint64_t length);
 
 /* io_window_bytes() - as shmb_window_size(), of a region that was just looked at */
 static inline uint64_t io_window_bytes(const struct shmb_window *window)

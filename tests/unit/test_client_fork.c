@@ -9,10 +9,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <shmbroker/io.h>
+
 struct state {
 	struct fake *fake;
 	struct shmb_client *client;
 	struct shmb_region *region;
+	struct shmb_window window;
+	struct shmb_cursor cursor;
 };
 
 static int setup(void **state)
@@ -129,9 +133,62 @@ static int try_region(void *argument)
 	return 0;
 }
 
+/* The ways through a region's bytes, those that were opened before the fork included. */
+static int try_io(void *argument)
+{
+	struct state *all = argument;
+	struct shmb_region *region = all->region;
+	struct shmb_buffer buffer = { &buffer, 1 };
+	struct shmb_atomics32 atomics32;
+	struct shmb_atomics64 atomics64;
+	struct shmb_window window;
+	struct shmb_cursor cursor;
+	struct shmb_walk walk;
+	struct shmb_view view;
+	char byte = 0;
+	size_t done;
+	int n_ = 0;
+
+	REFUSED(shmb_region_readv(region, 0, &buffer, 1, 0));
+	REFUSED(shmb_region_writev(region, 0, &buffer, 1, SHMB_LOCKED));
+	REFUSED(shmb_region_writev(region, 0, &buffer, SHMB_BUFFERS_MAX + 1, 0));
+	REFUSED(shmb_window_open(region, 0, 1, &window));
+	REFUSED(shmb_window_open_within(&all->window, 0, 1, &window));
+	REFUSED(shmb_window_read(&all->window, 0, &byte, 1, 0));
+	REFUSED(shmb_window_read(&all->window, 0, &byte, 1000, 0));
+	REFUSED(shmb_window_write(&all->window, 0, &byte, 1, 0));
+	REFUSED(shmb_window_view(&all->window, 0, 1, 0, SHMB_READ, &view));
+	REFUSED(shmb_cursor_open(region, &cursor));
+	REFUSED(shmb_cursor_open_window(&all->window, &cursor));
+	REFUSED(shmb_cursor_read_checked(&all->cursor, &byte, 1));
+	REFUSED(shmb_cursor_write(&all->cursor, &byte, 1));
+	REFUSED(shmb_cursor_seek(&all->cursor, 0, SHMB_SEEK_SET));
+	REFUSED(shmb_cursor_read_at(&all->cursor, 0, &byte, 1, &done));
+	REFUSED(shmb_cursor_write_at(&all->cursor, 0, &byte, 1, &done));
+	REFUSED(shmb_walk_open(region, 0, 0, 1, SHMB_READ, &walk));
+	REFUSED(shmb_walk_open(region, 0, 0, 0, SHMB_READ, &walk));
+	REFUSED(shmb_region_atomics32(region, 0, 1, &atomics32));
+	REFUSED(shmb_region_atomics64(region, 0, 0, &atomics64));
+	REFUSED(shmb_region_copy(region, 0, region, 1, 2));
+	REFUSED(shmb_region_copy(region, 0, region, 2, 1));
+	REFUSED(shmb_region_export(region, 0, 0, 1, NULL, NULL));
+	REFUSED(shmb_region_import(region, 0, 0, 0, NULL, NULL));
+	if (shmb_window_size(&all->window) != 0)
+		return 100;
+	shmb_cursor_close(&all->cursor);
+	shmb_window_close(&all->window);
+	return 0;
+}
+
 static void a_child_is_refused_everywhere(void **state)
 {
 	struct state *all = *state;
+
+	assert_code(shmb_window_open(all->region, 0, 10, &all->window), 0);
+	assert_code(shmb_cursor_open(all->region, &all->cursor), 0);
+	assert_int_equal(fake_in_child(try_io, all), 0);
+	shmb_cursor_close(&all->cursor);
+	shmb_window_close(&all->window);
 
 	assert_int_equal(fake_in_child(try_client, all), 0);
 	assert_int_equal(fake_in_child(try_region, all), 0);
