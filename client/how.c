@@ -142,7 +142,8 @@ int how_apply(const struct attach *attach, const struct mapping *mapping, uint64
 
 bool how_pool_first(const struct shmb_region_options *options)
 {
-	return options->huge != SHMB_HUGE_DEFAULT && options->backing == SHMB_BACKING_DEFAULT;
+	return options->huge != SHMB_HUGE_DEFAULT && options->backing == SHMB_BACKING_DEFAULT &&
+	       map_supports(SHMB_FEATURE_HUGETLB);
 }
 
 bool how_without_pool(int code)
