@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TESTS_SLOW_DISK_H
+#define TESTS_SLOW_DISK_H
+
+/*
+ * A disk as slow and as broken as a case wants it, for this process: its msync() stands before
+ * libc's. To be included by one file of a program.
+ */
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+static struct disk {
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	bool stuck;       /* nothing gets done until disk_go_on() */
+	unsigned waiting; /* calls that it keeps waiting */
+	unsigned calls;   /* begun so far */
+	int error;        /* errno of the next ones */
+	int failing;      /* how many */
+} disk = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
+
+/* What stands before libc's; the rest of the program is hidden. */
+#define BEFORE_LIBC __attribute__((visibility("default")))
+
+BEFORE_LIBC int msync(void *address, size_t length, int flags)
+{
+	int error = 0;
+
+	pthread_mutex_lock(&disk.mutex);
+	disk.calls++;
+	disk.waiting++;
+	pthread_cond_broadcast(&disk.cond);
+	while (disk.stuck)
+		pthread_cond_wait(&disk.cond, &disk.mutex);
+	disk.waiting--;
+	if (disk.failing > 0) {
+		disk.failing--;
+		error = disk.error;
+	}
+	pthread_mutex_unlock(&disk.mutex);
+	if (error == 0)
+		return (int)syscall(SYS_msync, address, length, flags);
+	errno = error;
+	return -1;
+}
+
+static inline void disk_get_stuck(void)
+{
+	pthread_mutex_lock(&disk.mutex);
+	disk.stuck = true;
+	pthread_mutex_unlock(&disk.mutex);
+}
+
+static inline void disk_go_on(void)
+{
+	pthread_mutex_lock(&disk.mutex);
+	disk.stuck = false;
+	pthread_cond_broadcast(&disk.cond);
+	pthread_mutex_unlock(&disk.mutex);
+}
+
+/* disk_await_waiting() - until so many calls wait for it */
+static inline void disk_await_waiting(unsigned n)
+{
+	pthread_mutex_lock(&disk.mutex);
+	while (disk.waiting < n)
+		pthread_cond_wait(&disk.cond, &disk.mutex);
+	pthread_mutex_unlock(&disk.mutex);
+}
+
+static inline unsigned disk_calls(void)
+{
+	unsigned calls;
+
+	pthread_mutex_lock(&disk.mutex);
+	calls = disk.calls;
+	pthread_mutex_unlock(&disk.mutex);
+	return calls;
+}
+
+/* disk_await_calls() - until there have been so many */
+static inline void disk_await_calls(unsigned n)
+{
+	pthread_mutex_lock(&disk.mutex);
+	while (disk.calls < n)
+		pthread_cond_wait(&disk.cond, &disk.mutex);
+	pthread_mutex_unlock(&disk.mutex);
+}
+
+static inline void disk_fail(int error, int times)
+{
+	pthread_mutex_lock(&disk.mutex);
+	disk.error = error;
+	disk.failing = times;
+	pthread_mutex_unlock(&disk.mutex);
+}
+
+/* create_file() - a region of a new file in the broker's directory */
+static inline struct shmb_region *create_file(struct broker *broker, struct shmb_client *client,
+					      const char *name, uint64_t size)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+
+	options.backing = SHMB_BACKING_FILE;
+	options.path = broker_path(broker, name);
+	options.file_flags = SHMB_FILE_CREATE;
+	options.mode = 0777;
+	return create(client, name, size, &options);
+}
+
+/* count_threads() - of this process */
+unsigned count_threads(void);
+
+#endif
