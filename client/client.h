@@ -248,6 +248,7 @@ enum region_state {
 	REGION_NO_READ = 1 << 3,   /* opened without SHMB_READ */
 	REGION_NO_WRITE = 1 << 4,  /* or without SHMB_WRITE */
 	REGION_COUNTED = 1 << 5,   /* a flush policy counts what is written */
+	REGION_MENDED = 1 << 16,   /* from here on a number: how often vanished memory came back */
 };
 
 struct shmb_region {
@@ -282,8 +283,11 @@ struct shmb_region {
 	int fd;                          /* -1: not kept */
 	char *path;                      /* of the file, as it was opened here; owned; NULL: none */
 	_Atomic(struct mapped *) mapped; /* what `data` is in, and those before it; see mapped.h */
+	pthread_mutex_t remapping;       /* see mapped.h */
+	pthread_mutex_t following;       /* held by the thread that asks for a new segment */
 	_Atomic uint32_t n_holds;        /* see region_hold() */
 	struct mapping page_mapping;
+	struct guarded page_guarded;
 	_Atomic int last_flush; /* 0 or an error */
 	struct flush flush;
 	struct error_slot error;
@@ -630,6 +634,17 @@ int region_refuse_bounds(struct shmb_region *region, uint64_t offset, uint64_t l
 /* region_refuse() - keep @code. Return: @code, or SHMB_EFORKED as it is. */
 int region_refuse(struct shmb_region *region, int code, const char *what);
 
+/* region_check_page() - has the publish page vanished? Return: 0 or SHMB_EBUS, which is kept. */
+static inline int region_check_page(struct shmb_region *region)
+{
+	/* The handler runs in this thread, if it is this thread that touched it. */
+	atomic_signal_fence(memory_order_seq_cst);
+	if (likely(!(atomic_load_explicit(&region->state, memory_order_relaxed) &
+		     REGION_PAGE_LOST)))
+		return 0;
+	return region_refuse(region, SHMB_EBUS, "publish page");
+}
+
 /* ---- region_lock.c ---- */
 
 /*
@@ -684,6 +699,15 @@ void watch_disconnect_all(struct shmb_client *client);
  * held).
  */
 int watch_run(struct shmb_region *region);
+
+/* ---- mend.c ---- */
+
+/* region_mend() - is what has vanished of a range there again? Return: 0, or SHMB_EBUS with the
+ * particulars. */
+int region_mend(struct shmb_region *region, uint64_t offset, uint64_t length);
+
+/* region_find_lost() - the same without looking for it */
+int region_find_lost(struct shmb_region *region, uint64_t offset, uint64_t length);
 
 /* ---- follow.c ---- */
 

@@ -33,25 +33,37 @@ static bool has_moved(const struct shmb_region *region)
 	return atomic_load(&region->page->generation) != atomic_load(&region->generation_seen);
 }
 
+static int check_range(struct shmb_region *region, uint64_t offset, uint64_t length)
+{
+	uint64_t capacity = atomic_load(&region->capacity);
+	uint64_t size = atomic_load(&region->page->size);
+
+	if (!region_within(offset, length, size < capacity ? size : capacity))
+		return region_refuse_bounds(region, offset, length);
+	return 0;
+}
+
 int region_check_slowly(struct shmb_region *region, uint32_t bars, uint64_t offset, uint64_t length,
 			struct region_place *ret_place)
 {
-	uint32_t now = atomic_load(&region->state);
-	uint64_t capacity, size;
 	int result = fork_crossed(region->generation) ? SHMB_EFORKED : check_state(region, bars);
 
 	if (result == 0 && has_moved(region)) {
 		result = region_follow(region);
 		if (result < 0)
-			return region_refuse(region, result, "follow");
+			region_refuse(region, result, "follow");
 	}
+	if (result == 0 && bars & REGION_PAGE_LOST)
+		result = region_check_page(region);
+	if (result == 0)
+		result = check_range(region, offset, length);
+	if (result == 0 && bars & atomic_load(&region->state) & REGION_FAULTED)
+		result = region_mend(region, offset, length);
 	if (result < 0)
 		return result;
-	capacity = atomic_load(&region->capacity);
-	size = atomic_load(&region->page->size);
-	if (!region_within(offset, length, size < capacity ? size : capacity))
-		return region_refuse_bounds(region, offset, length);
-	*ret_place = (struct region_place){ atomic_load(&region->data) + offset, now };
+	/* What happened before this was not seen; what happens after it will be. */
+	ret_place->state = atomic_load(&region->state);
+	ret_place->data = atomic_load(&region->data) + offset;
 	return 0;
 }
 
@@ -60,11 +72,19 @@ int region_check_slowly(struct shmb_region *region, uint32_t bars, uint64_t offs
 int region_after_slowly(struct shmb_region *region, uint32_t bars, uint64_t offset, uint64_t length,
 			const struct region_place *place)
 {
-	if (atomic_load(&region->state) & REGION_CLOSED)
+	uint32_t now = atomic_load(&region->state);
+	int result = 0;
+
+	if (now & REGION_CLOSED)
 		return region_refuse(region, SHMB_ECLOSED, NULL);
-	if (atomic_load(&region->data) + offset != place->data)
+	if (atomic_load(&region->data) + offset != place->data ||
+	    (now ^ place->state) & REGION_MENDINGS)
 		return 1;
-	if (bars & atomic_load(&region->state) & REGION_COUNTED)
-		return flush_count(region, offset, length);
-	return 0;
+	if (now & REGION_PAGE_LOST)
+		result = region_check_page(region);
+	if (result == 0 && now & REGION_FAULTED)
+		result = region_find_lost(region, offset, length);
+	if (result == 0 && bars & now & REGION_COUNTED)
+		result = flush_count(region, offset, length);
+	return result;
 }

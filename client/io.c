@@ -451,6 +451,7 @@ int shmb_region_view(struct shmb_region *region, uint64_t offset, size_t length,
 				.length = length,
 				.region = region,
 				.hold = mapped,
+				.since = atomic_load(&mapped->n_mended),
 			};
 			return 0;
 		}
@@ -458,12 +459,27 @@ int shmb_region_view(struct shmb_region *region, uint64_t offset, size_t length,
 	}
 }
 
+static out_of_line bool view_was_lost(const struct shmb_view *view)
+{
+	struct mapped *mapped = view->hold;
+	uint64_t offset = (uint64_t)((char *)view->data - (char *)mapped->mapping.data);
+
+	return mapped_was_lost(mapped, offset, view->length, view->since);
+}
+
 int shmb_view_release(struct shmb_view *view)
 {
+	struct mapped *mapped;
+	bool lost = false;
+
 	if (!view || !view->hold)
 		return 0;
-	mapped_release(view->hold);
+	mapped = view->hold;
+	/* The handler makes it with the first page that is lost. */
+	if (unlikely(atomic_load_explicit(&mapped->guarded.lost, memory_order_relaxed)))
+		lost = view_was_lost(view);
+	mapped_release(mapped);
 	region_release(view->region);
 	*view = (struct shmb_view){ .data = NULL };
-	return 0;
+	return lost ? SHMB_EBUS : 0;
 }

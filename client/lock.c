@@ -28,13 +28,15 @@ int locker_init(struct locker *locker, const struct shmb_client *client)
 
 void locker_deinit(struct locker *locker, bool forked)
 {
+	guard_remove(&locker->guarded);
 	map_release(&locker->mapping);
 	if (!forked)
 		pthread_mutex_destroy(&locker->attaching);
 }
 
-/* The broker says what there is; touching more would be a SIGBUS. */
-static int map_lock(int fd, uint64_t slot, uint64_t slots, struct mapping *ret_mapping)
+/* The broker says what there is; touching more would be a SIGBUS. One thread at a time is here. */
+static int map_lock(struct locker *locker, int fd, uint64_t slot, uint64_t slots,
+		    struct mapping *ret_mapping)
 {
 	const struct layout_lock *lock;
 	int result;
@@ -42,31 +44,29 @@ static int map_lock(int fd, uint64_t slot, uint64_t slots, struct mapping *ret_m
 	if (slot < 1 || slot > slots || slots > LAYOUT_LOCK_SLOTS_MAX)
 		return SHMB_EPROTO;
 	result = map_segment(fd, layout_lock_bytes((uint32_t)slots), true, true, ret_mapping);
+	if (result == 0 && !locker->unguarded)
+		result = guard_add(&locker->guarded, ret_mapping, &locker->state, LOCKER_LOST);
 	if (result < 0)
 		return result;
 	lock = ret_mapping->data;
 	if (lock->magic == LAYOUT_LOCK_MAGIC && lock->version == LAYOUT_LOCK_VERSION)
 		return 0;
-	map_release(ret_mapping);
-	return SHMB_EPROTO;
+	return locker_lost(locker) ? SHMB_EBUS : SHMB_EPROTO;
 }
 
-int locker_map(struct locker *locker, struct shmb_client *client, int fd, uint64_t slot,
-	       uint64_t slots)
+/* Return: SHMB_ECLOSED: meanwhile. */
+static int begin(struct locker *locker, struct shmb_client *client, const struct mapping *mapping,
+		 uint64_t slot, uint64_t slots)
 {
-	struct mapping mapping = { 0 };
-	int result = map_lock(fd, slot, slots, &mapping);
+	struct layout_lock *lock = mapping->data;
+	uint32_t state = 0;
 
-	if (result < 0)
-		return result;
 	/* Closing takes the mutex before it tells the broker: either it sees the mapping and
 	 * detaches it, or we see that it was closed and touch nothing in a slot that may be
 	 * another's by now. */
 	pthread_mutex_lock(&client->mutex);
-	if (locker->state == LOCKER_NEW) {
-		struct layout_lock *lock = mapping.data;
-
-		locker->mapping = mapping;
+	if (!(locker->state & LOCKER_CLOSED)) {
+		locker->mapping = *mapping;
 		locker->words = (struct layout_locker){
 			.lock = lock,
 			.own = &lock->slots[slot - 1],
@@ -74,13 +74,27 @@ int locker_map(struct locker *locker, struct shmb_client *client, int fd, uint64
 			.n_slots = (uint32_t)slots,
 		};
 		layout_lock_publish_slot(&locker->words);
-		atomic_store(&locker->state, LOCKER_READY);
-	} else {
-		result = SHMB_ECLOSED;
+		atomic_fetch_or(&locker->state, LOCKER_READY);
+		state = LOCKER_READY;
 	}
 	pthread_mutex_unlock(&client->mutex);
-	if (result < 0)
-		map_release(&mapping);
+	return state ? 0 : SHMB_ECLOSED;
+}
+
+int locker_map(struct locker *locker, struct shmb_client *client, int fd, uint64_t slot,
+	       uint64_t slots)
+{
+	struct mapping mapping = { 0 };
+	int result = map_lock(locker, fd, slot, slots, &mapping);
+
+	if (result == 0)
+		result = begin(locker, client, &mapping, slot, slots);
+	if (result == 0)
+		return 0;
+	guard_remove(&locker->guarded);
+	map_release(&mapping);
+	/* It may be there the next time. */
+	atomic_fetch_and(&locker->state, ~(uint32_t)LOCKER_LOST);
 	return result;
 }
 
@@ -108,9 +122,11 @@ int locker_attach(struct locker *locker, struct shmb_client *client, uint32_t ha
 	int result = 0;
 
 	pthread_mutex_lock(&locker->attaching);
-	if (locker->state == LOCKER_CLOSED)
+	if (locker->state & LOCKER_CLOSED)
 		result = error_note(error, SHMB_ECLOSED, NULL);
-	else if (locker->state == LOCKER_NEW)
+	else if (locker_lost(locker))
+		result = error_note(error, SHMB_EBUS, "lock");
+	else if (locker->state == 0)
 		result = ask(locker, client, handle, error);
 	pthread_mutex_unlock(&locker->attaching);
 	return result;
@@ -120,7 +136,7 @@ void locker_close(struct locker *locker)
 {
 	const _Atomic uint32_t *drained;
 
-	if (atomic_exchange(&locker->state, LOCKER_CLOSED) != LOCKER_READY)
+	if (!(atomic_exchange(&locker->state, LOCKER_CLOSED) & LOCKER_READY))
 		return;
 	/* Who goes to sleep counts itself and then looks whether it is closed. */
 	if (atomic_load(&locker->n_sleeping) == 0)
@@ -171,9 +187,10 @@ struct attempt {
 	int64_t drain_ns; /* how long it slept last on readers; 0: not yet */
 };
 
+/* Or has vanished: nothing that can be had. */
 static bool is_closed(const struct attempt *attempt)
 {
-	return atomic_load(&attempt->locker->state) == LOCKER_CLOSED;
+	return atomic_load(&attempt->locker->state) & (LOCKER_CLOSED | LOCKER_LOST);
 }
 
 static _Atomic uint32_t *counter(const struct attempt *attempt)
@@ -474,6 +491,11 @@ static void drop(struct locker *locker, bool died)
 		locker_unlock_slowly(locker, rest);
 }
 
+static int end_of_lock(const struct locker *locker)
+{
+	return atomic_load(&locker->state) & LOCKER_CLOSED ? SHMB_ECLOSED : SHMB_EBUS;
+}
+
 int locker_lock_slowly(struct locker *locker, enum shmb_lock_kind kind, int timeout_ms,
 		       unsigned flags)
 {
@@ -485,6 +507,10 @@ int locker_lock_slowly(struct locker *locker, enum shmb_lock_kind kind, int time
 	};
 	int result;
 
+	if (flags & LOCKER_GOT) {
+		drop(locker, false);
+		return end_of_lock(locker);
+	}
 	if (flags & LOCKER_WAKE)
 		wake_claimant(locker);
 	if (flags & LOCKER_WAKE_SOLO)
@@ -499,7 +525,7 @@ int locker_lock_slowly(struct locker *locker, enum shmb_lock_kind kind, int time
 	if (result == 0 ||
 	    (result == SHMB_EOWNERDEAD && kind == SHMB_EXCLUSIVE && !(flags & LOCKER_SOUND)))
 		drop(locker, result == SHMB_EOWNERDEAD);
-	return SHMB_ECLOSED;
+	return end_of_lock(locker);
 }
 
 /* ---- What a holder may do ---- */
@@ -522,6 +548,19 @@ static bool release_died(struct locker *locker)
 }
 
 /*
+ * The lock has vanished. Who held it exclusively has nothing to release but what the publish page
+ * says: nobody could take snapshots any more.
+ */
+static void end_lost(struct locker *locker)
+{
+	if (!locker_lost(locker) || atomic_load(&locker->owner) != locker_self())
+		return;
+	atomic_store(&locker->owner, 0);
+	if (locker->page)
+		layout_snapshot_written(locker->page);
+}
+
+/*
  * As the broker would, and will once more, but without waiting for it, and where there is none any
  * more, too: the same repair. Who holds a region exclusively and may not write it cannot tell those
  * who take snapshots; that is left to the broker.
@@ -530,8 +569,10 @@ void locker_abandon(struct locker *locker)
 {
 	bool held;
 
-	if (!locker_ready(locker))
+	if (!locker_ready(locker)) {
+		end_lost(locker);
 		return;
+	}
 	held = layout_lock_died_holding(&locker->words);
 	if ((!held && layout_lock_shared(locker->words.own) == 0) || (held && !locker->may_mark))
 		return;
@@ -547,6 +588,12 @@ void locker_abandon(struct locker *locker)
 
 int locker_unlock_slowly(struct locker *locker, enum locker_rest rest)
 {
+	if (locker_lost(locker)) {
+		end_lost(locker);
+		return SHMB_EBUS;
+	}
+	if (rest == 0)
+		return 0;
 	if (rest == LOCKER_REST_NOT_HELD)
 		return SHMB_EINVAL;
 	if (rest == LOCKER_REST_WAKE_CLAIMANT)

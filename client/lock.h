@@ -17,16 +17,18 @@
 #include "layout/lock.h"
 #include "layout/publish.h"
 #include "layout/snapshot.h"
+#include "guard.h"
 #include "map.h"
 #include "predict.h"
 
 struct error_slot;
 struct shmb_client;
 
+/* Bits of locker.state; 0: it has no slot yet. */
 enum locker_state {
-	LOCKER_NEW,   /* has no slot yet */
-	LOCKER_READY, /* `words` is valid */
-	LOCKER_CLOSED,
+	LOCKER_READY = 1,  /* `words` is valid */
+	LOCKER_CLOSED = 2, /* in the place of READY */
+	LOCKER_LOST = 4,   /* the segment has vanished, see guard.h: what it says is nothing */
 };
 
 struct locker {
@@ -36,7 +38,8 @@ struct locker {
 	_Atomic uintptr_t owner;     /* the thread that holds it exclusively; 0: none */
 	_Atomic uintptr_t solo;      /* the thread that has a count of its own; 0: none yet */
 	_Atomic uint32_t solo_count; /* that, touched by that thread alone */
-	_Atomic unsigned state;      /* enum locker_state; changed under the client's mutex */
+	_Atomic uint32_t state;      /* enum locker_state; changed under the client's mutex, but
+					for LOST */
 	bool may_mark; /* a holder may say that the data are right again, or leave them lost */
 	bool died;     /* the holder before died, and ours has not said that the data are right */
 	_Atomic uint32_t n_sleeping; /* threads of this process */
@@ -46,6 +49,8 @@ struct locker {
 	_Atomic(const _Atomic uint32_t *)
 		drained; /* the readers that a claimant of ours sleeps on */
 	struct mapping mapping;
+	struct guarded guarded;
+	bool unguarded;            /* the handle's wish */
 	pthread_mutex_t attaching; /* held by the thread that asks the broker */
 };
 
@@ -61,7 +66,7 @@ void locker_deinit(struct locker *locker, bool forked);
  * locker_map() - the broker has given a slot: map the segment, publish the slot
  * @fd: borrowed
  *
- * Return: 0, SHMB_ENOMEM, SHMB_EPROTO, or SHMB_ECLOSED (meanwhile).
+ * Return: 0, SHMB_ENOMEM, SHMB_EPROTO, SHMB_EBUS, or SHMB_ECLOSED (meanwhile).
  */
 int locker_map(struct locker *locker, struct shmb_client *client, int fd, uint64_t slot,
 	       uint64_t slots);
@@ -91,6 +96,24 @@ static inline bool locker_ready(const struct locker *locker)
 	return atomic_load_explicit(&locker->state, memory_order_acquire) == LOCKER_READY;
 }
 
+/*
+ * locker_still_ready() - after a fast way: what was done was done to the lock
+ *
+ * Where its memory has vanished the words are private zeros, and say yes to everything.
+ */
+static inline bool locker_still_ready(const struct locker *locker)
+{
+	/* The handler runs in this thread, if it is this thread that touched it. */
+	atomic_signal_fence(memory_order_seq_cst);
+	return atomic_load_explicit(&locker->state, memory_order_relaxed) == LOCKER_READY;
+}
+
+/* locker_lost() - has it vanished? */
+static inline bool locker_lost(const struct locker *locker)
+{
+	return atomic_load(&locker->state) & LOCKER_LOST;
+}
+
 /* ---- The slow ways; see the fast ones below ---- */
 
 /* How the slow way begins. */
@@ -99,6 +122,7 @@ enum locker_flags {
 	LOCKER_CLAIMED = 2,   /* it is claimed, and there are readers */
 	LOCKER_SOUND = 4,     /* not after a dead owner: SHMB_EOWNERDEAD, and it is not held */
 	LOCKER_WAKE_SOLO = 8, /* as LOCKER_WAKE, of an attempt with a count of its own */
+	LOCKER_GOT = 16,      /* it was got, of a lock that is not ready (any more) */
 };
 
 /* locker_lock_slowly() - Return: as shmb_region_lock() */
@@ -114,7 +138,7 @@ enum locker_rest {
 	LOCKER_REST_WAKE_SOLO,
 };
 
-/* locker_unlock_slowly() - Return: 0, or SHMB_EINVAL: it is not held */
+/* locker_unlock_slowly() - Return: 0, SHMB_EINVAL: it is not held, or SHMB_EBUS */
 int locker_unlock_slowly(struct locker *locker, enum locker_rest rest);
 
 /* ---- The fast ones: no call, no clock, no mutex ---- */

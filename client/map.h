@@ -66,6 +66,17 @@ int map_segment(int fd, uint64_t bytes, bool writable, bool dump, struct mapping
  */
 bool map_detach(struct mapping *mapping);
 
+/* map_zeros() - the same for a part of it, whole units. Callable from signal handlers. */
+bool map_zeros(const struct mapping *mapping, uint64_t offset, uint64_t length);
+
+/*
+ * map_again() - a part that map_zeros() has taken shows the segment again
+ * @fd: as given to map_data(); borrowed
+ *
+ * Return: 0, SHMB_EBUS (nothing is there (yet): zeros again), or SHMB_ENOMEM.
+ */
+int map_again(const struct mapping *mapping, int fd, uint64_t offset, uint64_t length);
+
 /* map_release() - unmap; a zeroed or released mapping is ignored */
 void map_release(struct mapping *mapping);
 

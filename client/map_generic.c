@@ -13,6 +13,11 @@
 
 #include "error.h"
 
+void system_raise_again(const siginfo_t *info)
+{
+	raise(info->si_signo);
+}
+
 size_t system_unit(int fd)
 {
 	return map_page_size();

@@ -17,6 +17,7 @@
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -28,6 +29,13 @@
 #endif
 
 #define TRANSPARENT "/sys/kernel/mm/transparent_hugepage/"
+
+void system_raise_again(const siginfo_t *info)
+{
+	if (syscall(SYS_rt_tgsigqueueinfo, getpid(), (pid_t)syscall(SYS_gettid), info->si_signo,
+		    info) != 0)
+		raise(info->si_signo);
+}
 
 size_t system_unit(int fd)
 {

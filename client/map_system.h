@@ -8,6 +8,8 @@
  * return an int return 0 or an SHMB_E..., except where told.
  */
 
+#include <signal.h>
+
 #include "map.h"
 
 /* system_unit() - bytes of a page of this segment */
@@ -49,6 +51,10 @@ int system_huge(const void *data, size_t length);
 
 /* system_huge_unit() - as map_huge_unit() */
 size_t system_huge_unit(void);
+
+/* system_raise_again() - a signal that this thread is handling comes once more, with all that it
+ * said. Callable from signal handlers. */
+void system_raise_again(const siginfo_t *info);
 
 /* system_supports() - what map_unix.c cannot tell by itself. Return: 1 or 0. */
 int system_supports(enum shmb_feature feature);

@@ -180,11 +180,43 @@ int map_segment(int fd, uint64_t bytes, bool writable, bool dump, struct mapping
 #define replace_mapping(...) mmap(__VA_ARGS__)
 #endif
 
-bool map_detach(struct mapping *mapping)
+static bool map_nothing(void *data, size_t length, int protection)
 {
-	return (void *)replace_mapping(mapping->data, mapping->length, mapping->protection,
+	return (void *)replace_mapping(data, length, protection,
 				       MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
 				       0) != MAP_FAILED;
+}
+
+bool map_detach(struct mapping *mapping)
+{
+	return map_nothing(mapping->data, mapping->length, mapping->protection);
+}
+
+/* What may be done there, whatever it was mapped as: it may be more by now. */
+static int protection_now(const struct mapping *mapping)
+{
+	return mapping->protection | PROT_READ | (mapping->writable ? PROT_WRITE : 0);
+}
+
+bool map_zeros(const struct mapping *mapping, uint64_t offset, uint64_t length)
+{
+	return map_nothing((char *)mapping->data + offset, (size_t)length, protection_now(mapping));
+}
+
+int map_again(const struct mapping *mapping, int fd, uint64_t offset, uint64_t length)
+{
+	char *start = (char *)mapping->data + offset;
+	int flags = MAP_FIXED | (mapping->private ? MAP_PRIVATE : MAP_SHARED);
+	int result;
+
+	if ((void *)replace_mapping(start, (size_t)length, protection_now(mapping), flags, fd,
+				    (off_t)offset) == MAP_FAILED)
+		return SHMB_ENOMEM;
+	result = system_populate(start, (size_t)length, false);
+	if (result == 0 || result == SHMB_ENOTSUP) /* then who touches it will see */
+		return 0;
+	map_zeros(mapping, offset, length);
+	return result;
 }
 
 void map_release(struct mapping *mapping)

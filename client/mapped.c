@@ -8,12 +8,33 @@
 
 #include <stdlib.h>
 
+int mapped_new(struct shmb_region *region, int fd, uint64_t bytes, struct mapped **ret_mapped)
+{
+	struct mapped *mapped = calloc(1, sizeof(*mapped));
+	int result;
+
+	if (!mapped)
+		return SHMB_ENOMEM;
+	mapped->region = region;
+	result = map_data(fd, bytes, &region->how, &mapped->mapping);
+	if (result == 0 && !(region->flags & SHMB_UNGUARDED))
+		result = guard_add(&mapped->guarded, &mapped->mapping, &region->state,
+				   REGION_FAULTED);
+	if (result < 0)
+		mapped_free(mapped);
+	else
+		*ret_mapped = mapped;
+	return result;
+}
+
 struct mapped *mapped_free(struct mapped *mapped)
 {
 	while (mapped) {
 		struct mapped *older = mapped->older;
 
+		guard_remove(&mapped->guarded);
 		map_release(&mapped->mapping);
+		mended_free(mapped);
 		free(mapped);
 		mapped = older;
 	}
@@ -22,24 +43,30 @@ struct mapped *mapped_free(struct mapped *mapped)
 
 void mapped_leave(struct mapped *mapped)
 {
+	guard_remove(&mapped->guarded);
 	mapped->mapping = (struct mapping){ 0 };
 }
 
-bool mapped_detach(struct mapped *mapped)
+static bool detach(struct mapped *mapped)
 {
-	bool detached = true;
-
-	for (; mapped; mapped = mapped->older)
-		detached = map_detach(&mapped->mapping) && detached;
-	return detached;
+	if (!mapped->detached)
+		mapped->detached = map_detach(&mapped->mapping);
+	return mapped->detached;
 }
 
-/* Whoever comes last lets go; twice does no harm. Out of memory keeps the segment until the region
- * is closed. */
-static void let_go_if_unused(struct mapped *mapped)
+bool mapped_detach_all(struct shmb_region *region)
 {
-	if (atomic_load(&mapped->superseded) && atomic_load(&mapped->holds) == 0)
-		map_detach(&mapped->mapping);
+	struct mapped *mapped;
+	bool detached = true;
+
+	pthread_mutex_lock(&region->remapping);
+	mapped = atomic_load(&region->mapped);
+	if (region->flags & SHMB_STAY_MAPPED) /* the older ones never do */
+		mapped = mapped->older;
+	for (; mapped; mapped = mapped->older)
+		detached = detach(mapped) && detached;
+	pthread_mutex_unlock(&region->remapping);
+	return detached;
 }
 
 struct mapped *mapped_hold(struct shmb_region *region)
@@ -56,20 +83,44 @@ struct mapped *mapped_hold(struct shmb_region *region)
 	}
 }
 
-void mapped_release(struct mapped *mapped)
+/* Whoever comes last lets go. Out of memory keeps the segment until the region is closed. */
+static out_of_line void let_go(struct mapped *mapped)
 {
-	if (atomic_fetch_sub(&mapped->holds, 1) == 1)
-		let_go_if_unused(mapped);
+	struct shmb_region *region = mapped->region;
+
+	if (fork_crossed(region->generation)) /* its copy goes with the child's other mappings */
+		return;
+	pthread_mutex_lock(&region->remapping);
+	if (atomic_load(&mapped->holds) == 0)
+		detach(mapped);
+	pthread_mutex_unlock(&region->remapping);
 }
 
-void mapped_supersede(struct shmb_region *region, struct mapped *mapped)
+void mapped_release(struct mapped *mapped)
 {
-	struct mapped *older = atomic_load(&region->mapped);
+	if (atomic_fetch_sub(&mapped->holds, 1) == 1 && unlikely(atomic_load(&mapped->superseded)))
+		let_go(mapped);
+}
 
+bool mapped_supersede(struct shmb_region *region, struct mapped *mapped)
+{
+	struct mapped *older;
+
+	pthread_mutex_lock(&region->remapping);
+	/* Closing says so and then detaches what there is. */
+	if (region_closed(region)) {
+		pthread_mutex_unlock(&region->remapping);
+		return false;
+	}
+	older = atomic_load(&region->mapped);
 	mapped->older = older;
-	/* In this order, see struct shmb_region: the length behind `data` never shrinks. */
+	/* See struct shmb_region. What was lost was lost of the older one. */
 	atomic_store(&region->data, mapped->mapping.data);
 	atomic_store(&region->mapped, mapped);
+	atomic_fetch_and(&region->state, ~(uint32_t)REGION_FAULTED);
 	atomic_store(&older->superseded, true);
-	let_go_if_unused(older);
+	if (atomic_load(&older->holds) == 0)
+		detach(older);
+	pthread_mutex_unlock(&region->remapping);
+	return true;
 }

@@ -189,8 +189,13 @@ int shmb_lock_acquire(struct shmb_lock *lock, enum shmb_lock_kind kind, int time
 
 	if (unlikely(fork_crossed(lock->generation)))
 		return SHMB_EFORKED;
-	if (likely(locker_lock_fast(&lock->locker, kind, &flags)))
-		return 0;
+	if (unlikely(!locker_ready(&lock->locker)))
+		return refuse(lock, SHMB_EBUS, "lock");
+	if (likely(locker_lock_fast(&lock->locker, kind, &flags))) {
+		if (likely(locker_still_ready(&lock->locker)))
+			return 0;
+		flags = LOCKER_GOT;
+	}
 	return acquire_slowly(lock, kind, timeout_ms, flags);
 }
 
@@ -208,7 +213,9 @@ int shmb_lock_release(struct shmb_lock *lock)
 	if (unlikely(fork_crossed(lock->generation)))
 		return SHMB_EFORKED;
 	rest = locker_unlock_fast(&lock->locker);
-	return likely(rest == 0) ? 0 : release_slowly(lock, rest);
+	if (likely(rest == 0) && likely(locker_still_ready(&lock->locker)))
+		return 0;
+	return release_slowly(lock, rest);
 }
 
 int shmb_lock_downgrade(struct shmb_lock *lock)
@@ -218,6 +225,8 @@ int shmb_lock_downgrade(struct shmb_lock *lock)
 	if (fork_crossed(lock->generation))
 		return SHMB_EFORKED;
 	result = locker_downgrade(&lock->locker);
+	if (locker_lost(&lock->locker))
+		result = SHMB_EBUS;
 	return result < 0 ? refuse(lock, result, "downgrade") : 0;
 }
 
@@ -226,7 +235,8 @@ int shmb_lock_mark_consistent(struct shmb_lock *lock)
 	if (fork_crossed(lock->generation))
 		return SHMB_EFORKED;
 	if (locker_mark_consistent(&lock->locker) < 0)
-		return refuse(lock, SHMB_EINVAL, "not held");
+		return refuse(lock, locker_lost(&lock->locker) ? SHMB_EBUS : SHMB_EINVAL,
+			      "not held");
 	return 0;
 }
 

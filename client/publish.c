@@ -40,7 +40,7 @@ int shmb_region_publish(struct shmb_region *region, uint64_t offset, uint64_t le
 		futex_wake_all(layout_publish_futex(region->page));
 	if (unlikely(duty & LAYOUT_DUTY_TELL))
 		tell_broker(region);
-	return 0;
+	return region_check_page(region);
 }
 
 uint64_t shmb_region_sequence(struct shmb_region *region)
@@ -72,7 +72,8 @@ void publish_range(const struct shmb_region *region, uint64_t seen, uint64_t now
 
 static bool is_over(const struct shmb_region *region, uint64_t seen)
 {
-	return layout_publish_sequence(region->page) != seen || region_usable(region) < 0;
+	return layout_publish_sequence(region->page) != seen ||
+	       atomic_load(&region->state) & (REGION_CLOSED | REGION_PAGE_LOST);
 }
 
 /* Return: true, or false at the deadline. */
@@ -121,9 +122,13 @@ int shmb_region_wait(struct shmb_region *region, uint64_t seen, int timeout_ms,
 	    (timeout_ms == 0 || !wait_until_over(region, seen, timeout_ms)))
 		return SHMB_ETIMEDOUT; /* the answer to a question, not kept as an error */
 	now = layout_publish_sequence(region->page);
-	result = region_usable(region); /* last: a closed region's page reads as zeros */
+	/* Last: a closed region's page reads as zeros, and so does one that has vanished. */
+	result = region_usable(region);
 	if (unlikely(result < 0))
 		return region_refuse(region, result, NULL);
+	result = region_check_page(region);
+	if (unlikely(result < 0))
+		return result;
 	if (ret_publication) {
 		ret_publication->sequence = now;
 		publish_range(region, seen, now, &ret_publication->offset,

@@ -6,6 +6,8 @@
 
 #include "client.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,10 +38,14 @@ static void destroy(struct shmb_region *region)
 	struct shmb_client *client = region->client;
 
 	free_mapped(region);
+	guard_remove(&region->page_guarded);
 	map_release(&region->page_mapping);
 	locker_deinit(&region->locker, fork_crossed(region->generation));
-	if (!fork_crossed(region->generation))
+	if (!fork_crossed(region->generation)) {
 		error_slot_deinit(&region->error);
+		pthread_mutex_destroy(&region->remapping);
+		pthread_mutex_destroy(&region->following);
+	}
 	free(region->close_room);
 	free(region->path);
 	free(region);
@@ -65,31 +71,42 @@ static uint32_t state_of(unsigned access)
 	return state;
 }
 
-static int map_region(struct shmb_region *region, const struct call *call)
+/* One page, worth having in a core dump. */
+static int map_page(struct shmb_region *region, int fd)
 {
 	bool writable = region_is_public(region);
-	struct mapped *mapped = calloc(1, sizeof(*mapped));
-	int result;
+	int result = map_segment(fd, LAYOUT_PUBLISH_BYTES, writable, true, &region->page_mapping);
 
-	if (!mapped)
-		return SHMB_ENOMEM;
-	atomic_init(&region->mapped, mapped);
-	result = map_data(call->fds[0], region->capacity, &region->how, &mapped->mapping);
+	if (result == 0 && !(region->flags & SHMB_UNGUARDED))
+		result = guard_add(&region->page_guarded, &region->page_mapping, &region->state,
+				   REGION_PAGE_LOST);
 	if (result < 0)
 		return result;
-	/* One page, worth having in a core dump. */
-	result = map_segment(call->fds[1], LAYOUT_PUBLISH_BYTES, writable, true,
-			     &region->page_mapping);
-	if (result < 0)
-		return result;
-	atomic_init(&region->data, mapped->mapping.data);
 	region->page = region->page_mapping.data;
 	if (region->page->magic != LAYOUT_PUBLISH_MAGIC ||
 	    region->page->version != LAYOUT_PUBLISH_VERSION)
-		return SHMB_EPROTO;
+		return atomic_load(&region->state) & REGION_PAGE_LOST ? SHMB_EBUS : SHMB_EPROTO;
 	region->locker.page = writable ? region->page : NULL;
 	region->locker.may_mark = writable;
 	return 0;
+}
+
+static int map_region(struct shmb_region *region, const struct call *call)
+{
+	struct mapped *mapped;
+	int result = 0;
+
+	if (region->flags & SHMB_UNGUARDED)
+		region->locker.unguarded = true;
+	else
+		result = guard_install_once();
+	if (result == 0)
+		result = mapped_new(region, call->fds[0], region->capacity, &mapped);
+	if (result < 0)
+		return result;
+	atomic_init(&region->mapped, mapped);
+	atomic_init(&region->data, mapped->mapping.data);
+	return map_page(region, call->fds[1]);
 }
 
 static int reserve_and_apply(struct shmb_region *region, const struct call *call,
@@ -131,18 +148,30 @@ static int fill(struct shmb_region *region, struct call *call, struct shmb_error
 	return result < 0 ? result : reserve_and_apply(region, call, error);
 }
 
+/* Return: false: out of memory, and nothing is left to undo. */
+static bool init_parts(struct shmb_region *region, struct shmb_client *client)
+{
+	if (error_slot_init(&region->error) < 0)
+		return false;
+	if (locker_init(&region->locker, client) < 0)
+		goto no_locker;
+	if (pthread_mutex_init(&region->remapping, NULL) != 0)
+		goto no_remapping;
+	if (pthread_mutex_init(&region->following, NULL) == 0)
+		return true;
+	pthread_mutex_destroy(&region->remapping);
+no_remapping:
+	locker_deinit(&region->locker, false);
+no_locker:
+	error_slot_deinit(&region->error);
+	return false;
+}
+
 static struct shmb_region *region_new(struct shmb_client *client)
 {
 	struct shmb_region *region = calloc(1, sizeof(*region));
 
-	if (!region)
-		return NULL;
-	if (error_slot_init(&region->error) < 0) {
-		free(region);
-		return NULL;
-	}
-	if (locker_init(&region->locker, client) < 0) {
-		error_slot_deinit(&region->error);
+	if (!region || !init_parts(region, client)) {
 		free(region);
 		return NULL;
 	}
@@ -245,12 +274,33 @@ int shmb_region_close(struct shmb_region *region)
 	 * "locks" zeros has no data to write; and nothing of ours reaches a slot that is not ours
 	 * any more. Where even zeros cannot be had the broker is told when the handle is freed.
 	 */
-	if (!(region->flags & SHMB_STAY_MAPPED))
-		mapped_detach(atomic_load(&region->mapped));
+	mapped_detach_all(region);
 	map_detach(&region->page_mapping);
 	if (locker_detach(&region->locker))
 		leave(region);
 	return 0;
+}
+
+int shmb_region_unmap(struct shmb_region *region, int *ret_fd)
+{
+	int result = region_usable(region), fd;
+
+	if (result < 0)
+		return region_refuse(region, result, NULL);
+	if (region->fd < 0)
+		return region_refuse(region, SHMB_EINVAL, "SHMB_KEEP_FD");
+	if (atomic_load(&region->n_holds) > 0)
+		return region_refuse(region, SHMB_EBUSY, "views");
+	/* Before the handle's own is closed. */
+	fd = fcntl(region->fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return region_refuse(region, error_from_errno(errno), "fd");
+	result = shmb_region_close(region);
+	if (result < 0)
+		close(fd);
+	else
+		*ret_fd = fd;
+	return result;
 }
 
 /* The child's copy: its addresses and descriptors, but nothing that reaches the broker. */
@@ -262,6 +312,7 @@ static void free_in_child(struct shmb_region *region)
 		close(region->fd);
 	region->fd = -1;
 	free_mapped(region);
+	guard_remove(&region->page_guarded);
 	map_release(&region->page_mapping);
 	/* A mutex that a thread of the parent held will never be free here; then the few bytes of
 	 * a handle with work queued stay. */
@@ -305,7 +356,10 @@ int region_refuse_bounds(struct shmb_region *region, uint64_t offset, uint64_t l
 	/* A handle that was closed just now has no bytes, which is not what went wrong. */
 	int result = region_usable(region);
 
-	return result < 0 ? region_refuse(region, result, NULL) : error_set(&region->error, &error);
+	if (result < 0)
+		return region_refuse(region, result, NULL);
+	result = region_check_page(region);
+	return result < 0 ? result : error_set(&region->error, &error);
 }
 
 int shmb_region_last_error(struct shmb_region *region, struct shmb_error *ret_error)

@@ -46,7 +46,7 @@ static always_inline bool is_ready(const struct shmb_region *region)
 static out_of_line int lock_slowly(struct shmb_region *region, enum shmb_lock_kind kind,
 				   int timeout_ms, unsigned flags)
 {
-	int result = is_ready(region) ? 0 : make_ready(region);
+	int result = is_ready(region) || flags & LOCKER_GOT ? 0 : make_ready(region);
 
 	if (result < 0)
 		return result;
@@ -60,8 +60,11 @@ int shmb_region_lock(struct shmb_region *region, enum shmb_lock_kind kind, int t
 {
 	unsigned flags = 0;
 
-	if (is_ready(region) && likely(locker_lock_fast(&region->locker, kind, &flags)))
-		return 0;
+	if (is_ready(region) && likely(locker_lock_fast(&region->locker, kind, &flags))) {
+		if (likely(locker_still_ready(&region->locker)))
+			return 0;
+		flags = LOCKER_GOT;
+	}
 	return lock_slowly(region, kind, timeout_ms, flags);
 }
 
@@ -70,11 +73,15 @@ static int refuse_holder(struct shmb_region *region)
 {
 	int result = region_usable(region);
 
-	return region_refuse(region, result < 0 ? result : SHMB_EINVAL, "not held");
+	if (result == 0)
+		result = locker_lost(&region->locker) ? SHMB_EBUS : SHMB_EINVAL;
+	return region_refuse(region, result, "not held");
 }
 
 static out_of_line int unlock_slowly(struct shmb_region *region, enum locker_rest rest)
 {
+	if (fork_crossed(region->generation))
+		return SHMB_EFORKED;
 	return locker_unlock_slowly(&region->locker, rest) < 0 ? refuse_holder(region) : 0;
 }
 
@@ -84,7 +91,9 @@ int shmb_region_unlock(struct shmb_region *region)
 
 	if (is_ready(region))
 		rest = locker_unlock_fast(&region->locker);
-	return likely(rest == 0) ? 0 : unlock_slowly(region, rest);
+	if (likely(rest == 0) && likely(locker_still_ready(&region->locker)))
+		return 0;
+	return unlock_slowly(region, rest);
 }
 
 int shmb_region_downgrade(struct shmb_region *region)
@@ -94,6 +103,8 @@ int shmb_region_downgrade(struct shmb_region *region)
 	if (!is_ready(region))
 		return refuse_holder(region);
 	result = locker_downgrade(&region->locker);
+	if (result == 0 && locker_lost(&region->locker))
+		result = SHMB_EBUS;
 	return result < 0 ? region_refuse(region, result, "downgrade") : 0;
 }
 
@@ -122,8 +133,11 @@ int region_lock(struct shmb_region *region, enum shmb_lock_kind kind)
 {
 	unsigned flags = 0;
 
-	if (is_ready(region) && likely(locker_lock_fast(&region->locker, kind, &flags)))
-		return 0;
+	if (is_ready(region) && likely(locker_lock_fast(&region->locker, kind, &flags))) {
+		if (likely(locker_still_ready(&region->locker)))
+			return 0;
+		flags = LOCKER_GOT;
+	}
 	return lock_slowly(region, kind, region->client->timeout_ms, flags | LOCKER_SOUND);
 }
 
@@ -131,7 +145,7 @@ void region_unlock(struct shmb_region *region)
 {
 	enum locker_rest rest = locker_unlock_fast(&region->locker);
 
-	if (unlikely(rest != 0))
+	if (unlikely(rest != 0) || unlikely(!locker_still_ready(&region->locker)))
 		locker_unlock_slowly(&region->locker, rest);
 }
 

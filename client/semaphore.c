@@ -13,6 +13,18 @@ static out_of_line int refuse(const struct shmb_semaphore *handle, int code, con
 	return error_note(&handle->client->error, code, what);
 }
 
+/*
+ * Has the memory vanished? Then what was done was done to private zeros, and is nothing. Last, as
+ * it is touching it that shows.
+ */
+static always_inline int ended(const struct shmb_semaphore *handle, int result)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	if (likely(!atomic_load_explicit(&handle->shared->arena->lost, memory_order_relaxed)))
+		return result;
+	return refuse(handle, SHMB_EBUS, "semaphore");
+}
+
 /* ---- Waking ---- */
 
 static uint32_t available(const struct semaphore *semaphore)
@@ -89,7 +101,8 @@ static bool sleep_until_taken(struct semaphore *semaphore, struct waiting *waiti
 			return true;
 		if (!wait_sleep(waiting, semaphore->futex, expected))
 			return false;
-		if (take(semaphore, ret_permit))
+		/* One that has vanished is told by who calls us. */
+		if (take(semaphore, ret_permit) || atomic_load(&semaphore->arena->lost))
 			return true;
 	}
 }
@@ -148,19 +161,24 @@ static int wait_owned(struct semaphore *semaphore, int timeout_ms)
 	return wait_slowly(semaphore, timeout_ms);
 }
 
-int shmb_semaphore_wait(struct shmb_semaphore *handle, int timeout_ms)
+static int wait_counting(struct semaphore *semaphore, int timeout_ms)
 {
-	struct semaphore *semaphore = handle->shared;
 	uint32_t seen = last_seen(semaphore);
 
-	if (unlikely(fork_crossed(handle->generation)))
-		return SHMB_EFORKED;
-	if (semaphore->kind == SHMB_OWNED)
-		return wait_owned(semaphore, timeout_ms);
 	if (unlikely(!layout_counting_take_seen(semaphore->counting, &seen)))
 		return wait_slowly(semaphore, timeout_ms);
 	now_seen(semaphore, seen);
 	return 0;
+}
+
+int shmb_semaphore_wait(struct shmb_semaphore *handle, int timeout_ms)
+{
+	struct semaphore *semaphore = handle->shared;
+
+	if (unlikely(fork_crossed(handle->generation)))
+		return SHMB_EFORKED;
+	return ended(handle, semaphore->kind == SHMB_OWNED ? wait_owned(semaphore, timeout_ms)
+							   : wait_counting(semaphore, timeout_ms));
 }
 
 int shmb_semaphore_take(struct shmb_semaphore *handle, int timeout_ms,
@@ -176,6 +194,7 @@ int shmb_semaphore_take(struct shmb_semaphore *handle, int timeout_ms,
 		return refuse(handle, SHMB_EKIND, "take");
 	if (unlikely(!take(semaphore, &permit)))
 		result = wait_for_one(semaphore, timeout_ms, &permit);
+	result = ended(handle, result);
 	if (likely(result == 0))
 		*ret_permit = (struct shmb_permit){ permit.index, permit.serial };
 	return result;
@@ -242,24 +261,28 @@ static out_of_line int post_counting(struct shmb_semaphore *handle, uint32_t n)
 	return wake ? semaphore_wake(semaphore) : 0;
 }
 
-int shmb_semaphore_post(struct shmb_semaphore *handle, uint32_t n)
+static always_inline int post_counting_fast(struct shmb_semaphore *handle, uint32_t n)
 {
 	struct semaphore *semaphore = handle->shared;
 	uint32_t seen = last_seen(semaphore);
 	bool wake;
 
-	if (unlikely(fork_crossed(handle->generation)))
-		return SHMB_EFORKED;
-	if (unlikely(n == 0))
-		return refuse(handle, SHMB_EINVAL, "n");
-	if (semaphore->kind == SHMB_OWNED)
-		return post_owned(handle, n);
 	/* What was seen may be too much by now. */
 	if (unlikely(!layout_counting_post_seen(semaphore->counting, n, semaphore->maximum, &seen,
 						&wake)))
 		return post_counting(handle, n);
 	now_seen(semaphore, seen);
 	return likely(!wake) ? 0 : semaphore_wake(semaphore);
+}
+
+int shmb_semaphore_post(struct shmb_semaphore *handle, uint32_t n)
+{
+	if (unlikely(fork_crossed(handle->generation)))
+		return SHMB_EFORKED;
+	if (unlikely(n == 0))
+		return refuse(handle, SHMB_EINVAL, "n");
+	return ended(handle, handle->shared->kind == SHMB_OWNED ? post_owned(handle, n)
+								: post_counting_fast(handle, n));
 }
 
 int shmb_semaphore_give(struct shmb_semaphore *handle, const struct shmb_permit *permit)
@@ -274,8 +297,8 @@ int shmb_semaphore_give(struct shmb_semaphore *handle, const struct shmb_permit 
 		return refuse(handle, SHMB_EKIND, "give");
 	if (unlikely(!layout_owned_give(semaphore->owned, semaphore->maximum, semaphore->slot, own,
 					&wake)))
-		return refuse(handle, SHMB_EINVAL, "permit");
-	return likely(!wake) ? 0 : semaphore_wake(semaphore);
+		return ended(handle, refuse(handle, SHMB_EINVAL, "permit"));
+	return ended(handle, likely(!wake) ? 0 : semaphore_wake(semaphore));
 }
 
 int shmb_semaphore_adopt(struct shmb_semaphore *handle, const struct shmb_permit *permit)
@@ -290,13 +313,13 @@ int shmb_semaphore_adopt(struct shmb_semaphore *handle, const struct shmb_permit
 	if (unlikely(permit->index >= semaphore->maximum))
 		return refuse(handle, SHMB_EINVAL, "permit");
 	if (!layout_owned_adopt(semaphore->owned, semaphore->maximum, semaphore->slot, wanted))
-		return refuse(handle, SHMB_ENOENT, "permit");
-	return 0;
+		return ended(handle, refuse(handle, SHMB_ENOENT, "permit"));
+	return ended(handle, 0);
 }
 
 int64_t shmb_semaphore_value(struct shmb_semaphore *handle)
 {
 	if (fork_crossed(handle->generation))
 		return SHMB_EFORKED;
-	return available(handle->shared);
+	return ended(handle, (int)available(handle->shared));
 }

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "layout/semaphore.h"
+#include "guard.h"
 #include "map.h"
 
 /* A segment that is mapped. */
@@ -21,6 +22,8 @@ struct arena {
 	uint32_t slot; /* the session's, as long as it has a semaphore open there */
 	unsigned refs; /* semaphores */
 	struct mapping mapping;
+	struct guarded guarded;
+	_Atomic uint32_t lost; /* not 0: the segment has vanished, see guard.h */
 	struct layout_arena *words;
 };
 
@@ -40,10 +43,10 @@ struct semaphore {
 	uint32_t maximum; /* of the count, or permits */
 	uint32_t slot;
 	uint32_t unit;
+	struct arena *arena;
 	int64_t spin_most;
 	_Atomic int64_t spin_ns; /* what waiting has learnt */
 
-	struct arena *arena;
 	uint64_t id;
 	unsigned refs;          /* handles */
 	struct semaphore *next; /* of its bucket */

@@ -52,8 +52,10 @@ static struct semaphore *find_semaphore(struct shmb_client *client, uint64_t id)
 
 static struct arena *arena_free(struct arena *arena)
 {
-	if (arena)
+	if (arena) {
+		guard_remove(&arena->guarded);
 		map_release(&arena->mapping);
+	}
 	free(arena);
 	return NULL;
 }
@@ -92,12 +94,14 @@ static int map_arena(struct arena *arena, int fd, uint64_t bytes)
 	if (bytes < LAYOUT_ARENA_BYTES)
 		return SHMB_EPROTO;
 	result = map_segment(fd, LAYOUT_ARENA_BYTES, true, true, &arena->mapping);
+	if (result == 0)
+		result = guard_add(&arena->guarded, &arena->mapping, &arena->lost, 1);
 	if (result < 0)
 		return result;
 	arena->words = arena->mapping.data;
 	if (arena->words->magic != LAYOUT_ARENA_MAGIC ||
 	    arena->words->version != LAYOUT_ARENA_VERSION)
-		return SHMB_EPROTO;
+		return atomic_load(&arena->lost) ? SHMB_EBUS : SHMB_EPROTO;
 	return 0;
 }
 

@@ -31,6 +31,7 @@ enum {
 	/* What is counted goes the slow way from the beginning. */
 	REGION_BARS_WRITE_FAST = REGION_BARS_WRITE | REGION_COUNTED,
 	REGION_AFTER_WRITE = REGION_LOST | REGION_COUNTED,
+	REGION_MENDINGS = 0x7fff0000, /* the number at REGION_MENDED, but for its highest bit */
 	/* Longer ranges are copied in such pieces, looking between them: where memory has vanished
 	 * each page of it costs a signal. */
 	REGION_PIECE = 1 << 20,
