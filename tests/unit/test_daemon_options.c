@@ -158,6 +158,27 @@ static void empty_prefixes_allow_nothing(void **state)
 	assert_false(settings_allows_shm(&s, "a"));
 }
 
+static void users_who_may_pass_files(void **state)
+{
+	struct settings s;
+
+	assert_int_equal(load_file("[limits]\n", NULL, &s), 0);
+	assert_false(settings_allows_adopt(&s, 1));
+	assert_int_equal(load_file("[broker]\nallow-adopt = 12, root,345\n", NULL, &s), 0);
+	assert_true(settings_allows_adopt(&s, 12));
+	assert_true(settings_allows_adopt(&s, 345));
+	assert_true(settings_allows_adopt(&s, 0));
+	assert_false(settings_allows_adopt(&s, 1));
+	assert_false(settings_allows_adopt(&s, 2));
+	assert_false(settings_allows_adopt(&s, 34));
+	assert_int_equal(load_file("[broker]\nallow-adopt = *\n", NULL, &s), 0);
+	assert_true(settings_allows_adopt(&s, 77));
+	assert_int_not_equal(load_one("--allow-adopt=12,no-such-user-here", &s), 0);
+	assert_int_not_equal(load_one("--allow-adopt=12x", &s), 0);
+	assert_int_not_equal(load_one("--allow-adopt=4294967295", &s), 0);
+	assert_int_not_equal(load_one("--allow-adopt=-1", &s), 0);
+}
+
 static void command_line(void **state)
 {
 	char *argv[] = { "shmbrokerd", "--system", "--socket=/a/b", "--exit-on-eof=7", NULL };
@@ -185,7 +206,7 @@ int main(void)
 		cmocka_unit_test(defaults),     cmocka_unit_test(units),
 		cmocka_unit_test(refused),      cmocka_unit_test(file_and_command_line),
 		cmocka_unit_test(bad_files),    cmocka_unit_test(empty_prefixes_allow_nothing),
-		cmocka_unit_test(command_line),
+		cmocka_unit_test(command_line), cmocka_unit_test(users_who_may_pass_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
