@@ -341,6 +341,7 @@ int region_chown(struct broker *broker, struct region *region, uid_t uid, gid_t 
 			return result;
 		}
 		cost_uncharge(broker, region->account, cost);
+		growth_drop(broker, region); /* which the old owner pays for */
 	}
 	if (account != region->account || gid != region->gid)
 		region_count(region, SHMB_EVENT_METADATA);
