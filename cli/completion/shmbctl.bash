@@ -137,7 +137,7 @@ _shmbctl() {
 		;;
 	-o | --broker-option)
 		if [[ $command == run ]]; then
-			COMPREPLY=($(compgen -S = -W "regions-per-user bytes-per-user connections-per-user attachments-per-user
+			COMPREPLY=($(compgen -S = -W "regions-per-user bytes-per-user huge-bytes-per-user connections-per-user attachments-per-user
 				locks-per-user semaphores-per-user slots-per-user watches-per-user queue-per-user fds-in-flight-per-user
 				fds-in-flight-per-connection held-fds-per-user stored-fds-per-user max-region slow-timeout config" -- "$cur"))
 			compopt -o nospace 2>/dev/null
