@@ -425,6 +425,20 @@ int raw_create(struct raw *raw, const char *name, uint64_t size, uint32_t mode, 
 int raw_open(struct raw *raw, const char *name, unsigned access,
 	     struct wire_region_attached *ret_attached, int ret_fds[2]);
 
+/* raw_adopt() - region.adopt with @n_fds descriptors, saying that they are @n_stated; the caller
+ * closes *ret_fds, too. Not before adopt.begin, raw_begin_adopt(). */
+int raw_begin_adopt(struct raw *raw);
+int raw_adopt(struct raw *raw, const char *name, uint64_t size, unsigned access, const int *fds,
+	      unsigned n_fds, unsigned n_stated, struct wire_region_attached *ret_attached,
+	      int ret_fds[2]);
+
+/* raw_send_adopt() - the same, not waited for. Return: as raw_send(). */
+int raw_send_adopt(struct raw *raw, const char *name, uint64_t size, unsigned access,
+		   const int *fds, unsigned n_fds, unsigned n_stated);
+
+/* raw_answer() - the answer to the last request. Return: as raw_call(). */
+int raw_answer(struct raw *raw, enum wire_method_id method, void *ret_result);
+
 /* raw_close() - region.close of any handle. raw_remove(): region.remove, if it is of that kind. */
 enum raw_kind { RAW_REGION = 1, RAW_LOCK = 2, RAW_SEMAPHORE = 3 };
 int raw_close(struct raw *raw, uint64_t handle);
@@ -480,6 +494,22 @@ int raw_semaphore_open(struct raw *raw, const char *name,
 int raw_arena_fd(struct raw *raw, uint64_t arena, struct wire_arena_result *ret_result,
 		 int *ret_fd);
 int raw_arena(struct raw *raw, uint64_t arena, struct layout_arena **ret_arena);
+
+/* ---- A file system that does not answer; see fuse.c ---- */
+
+struct stubborn;
+enum stubborn_hang { STUBBORN_STAT = 1, STUBBORN_CLOSE = 2 };
+
+/* stubborn_mount() - with a "file" of 8192 bytes, in a mount namespace of the caller's own, which
+ * is an actor with root's rights. Return: NULL where there is no FUSE. */
+struct stubborn *stubborn_mount(const char *directory);
+
+/* stubborn_hang() - what is not answered from now on. stubborn_waiting(): how often so far. */
+void stubborn_hang(struct stubborn *stubborn, unsigned how);
+unsigned stubborn_waiting(const struct stubborn *stubborn);
+
+/* stubborn_end() - whoever waits for it gets an error */
+void stubborn_end(struct stubborn *stubborn);
 
 /* ---- Cases ---- */
 

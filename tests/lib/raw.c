@@ -94,15 +94,10 @@ static int error_code(const struct raw *raw)
 	return wire_error_code(raw->error.code.data, raw->error.code.length);
 }
 
-int raw_call(struct raw *raw, enum wire_method_id method, const void *params, void *ret_result)
+int raw_answer(struct raw *raw, enum wire_method_id method, void *ret_result)
 {
 	const char *field;
-	int r;
 
-	r = raw_request(raw, method, params);
-	if (is_end(r) && r != 0)
-		return SHMB_EDISCONNECTED;
-	CHECK_OK(r);
 	do {
 		if (raw_receive(raw) == 0)
 			return SHMB_EDISCONNECTED;
@@ -114,6 +109,16 @@ int raw_call(struct raw *raw, enum wire_method_id method, const void *params, vo
 		CHECK_OK(wire_decode_body(&raw->message, wire_methods[method].result, ret_result,
 					  &field));
 	return 0;
+}
+
+int raw_call(struct raw *raw, enum wire_method_id method, const void *params, void *ret_result)
+{
+	int r = raw_request(raw, method, params);
+
+	if (is_end(r) && r != 0)
+		return SHMB_EDISCONNECTED;
+	CHECK_OK(r);
+	return raw_answer(raw, method, ret_result);
 }
 
 int raw_repeat(struct raw *raw, uint32_t msgid, enum wire_method_id method, const void *params,
@@ -208,6 +213,36 @@ int raw_open(struct raw *raw, const char *name, unsigned access,
 	struct wire_region_open_params params = { .name = wire_string(name), .access = access };
 
 	return take_fds(raw, raw_call(raw, WIRE_REGION_OPEN, &params, ret_attached), 2, ret_fds);
+}
+
+/* ---- Descriptors of the client's ---- */
+
+int raw_begin_adopt(struct raw *raw)
+{
+	return raw_call(raw, WIRE_ADOPT_BEGIN, NULL, NULL);
+}
+
+int raw_send_adopt(struct raw *raw, const char *name, uint64_t size, unsigned access,
+		   const int *fds, unsigned n_fds, unsigned n_stated)
+{
+	const struct wire_region_adopt_params params = {
+		.has = WIRE_HAS(region_adopt_params, access),
+		.name = wire_string(name),
+		.size = size,
+		.access = access,
+	};
+	struct wire_buffer buffer;
+
+	CHECK_OK(wire_encode_request(&buffer, ++raw->msgid, WIRE_REGION_ADOPT, &params, n_stated));
+	return raw_send(raw, buffer.data, buffer.length, fds, n_fds);
+}
+
+int raw_adopt(struct raw *raw, const char *name, uint64_t size, unsigned access, const int *fds,
+	      unsigned n_fds, unsigned n_stated, struct wire_region_attached *ret_attached,
+	      int ret_fds[2])
+{
+	CHECK_OK(raw_send_adopt(raw, name, size, access, fds, n_fds, n_stated));
+	return take_fds(raw, raw_answer(raw, WIRE_REGION_ADOPT, ret_attached), 2, ret_fds);
 }
 
 /* ---- Sessions that go on ---- */
