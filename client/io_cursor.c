@@ -190,8 +190,8 @@ int shmb_cursor_write_at(struct shmb_cursor *cursor, uint64_t position, const vo
 int64_t shmb_cursor_seek(struct shmb_cursor *cursor, int64_t offset, enum shmb_whence whence)
 {
 	struct shmb_region *region = cursor->_window.region;
+	uint64_t distance = offset < 0 ? 0 - (uint64_t)offset : (uint64_t)offset, base = 0;
 	int result = io_ready(region);
-	uint64_t base = 0;
 
 	if (result < 0)
 		return result;
@@ -201,8 +201,7 @@ int64_t shmb_cursor_seek(struct shmb_cursor *cursor, int64_t offset, enum shmb_w
 		base = io_window_bytes(&cursor->_window);
 	else if (whence != SHMB_SEEK_SET)
 		return region_refuse(region, SHMB_EINVAL, "whence");
-	if (base > INT64_MAX || (offset < 0 ? base < (uint64_t) - (offset + 1) + 1
-					    : (uint64_t)offset > INT64_MAX - base))
+	if (base > INT64_MAX || (offset < 0 ? base < distance : distance > INT64_MAX - base))
 		return region_refuse(region, SHMB_EINVAL, "offset");
 	cursor->position = base + (uint64_t)offset;
 	return (int64_t)cursor->position;

@@ -294,7 +294,8 @@ int shmb_atomics64_release(struct shmb_atomics64 *atomics);
 int shmb_region_copy(struct shmb_region *from, uint64_t from_offset, struct shmb_region *to,
 		     uint64_t to_offset, uint64_t length);
 
-/** Called now and then with how far it is; non-zero ends the copy with that result. */
+/** Called now and then with how far it is; non-zero ends the copy with that result. @total is all
+ * that it can become where what is imported does not tell how long it is. */
 typedef int (*shmb_progress_fn)(uint64_t done, uint64_t total, void *userdata);
 
 /**

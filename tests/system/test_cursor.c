@@ -148,7 +148,12 @@ CASE(F23_seeks_from_the_beginning_here_and_the_end, PRIVATE)
 	CHECK_INT(shmb_cursor_seek(&cursor, INT64_MAX, SHMB_SEEK_SET), INT64_MAX);
 	CHECK_INT(shmb_cursor_read(&cursor, &byte, 1), 0);
 	CHECK_INT(shmb_cursor_seek(&cursor, 1, SHMB_SEEK_CURRENT), SHMB_EINVAL);
+	CHECK_INT(shmb_cursor_seek(&cursor, INT64_MIN, SHMB_SEEK_CURRENT), SHMB_EINVAL);
 	CHECK_INT(shmb_cursor_seek(&cursor, -INT64_MAX, SHMB_SEEK_CURRENT), 0);
+	cursor.position = UINT64_MAX; /* as nobody should */
+	CHECK_INT(shmb_cursor_read(&cursor, &byte, 1), 0);
+	CHECK_INT(shmb_cursor_seek(&cursor, -5, SHMB_SEEK_CURRENT), SHMB_EINVAL);
+	CHECK_INT(shmb_cursor_seek(&cursor, 0, SHMB_SEEK_SET), 0);
 	CHECK_INT(shmb_cursor_read(&cursor, &byte, 1), 1);
 	shmb_cursor_close(&cursor);
 	shmb_region_free(region);

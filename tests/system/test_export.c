@@ -208,6 +208,7 @@ CASE(F28_from_a_file_that_is_made_up, PRIVATE)
 	n = shmb_region_import(region, 0, 0, fd, be_told, &told);
 	CHECK(n > 100 && n < MIB);
 	CHECK_INT(told.done, n);
+	CHECK_INT(told.total, MIB); /* all that it can become */
 	CHECK(memchr(shmb_region_data(region), '-', 100));
 	rewind_file(fd);
 	CHECK_INT(shmb_region_import(region, MIB - 100, 0, fd, NULL, NULL), SHMB_EBOUNDS);
@@ -308,6 +309,7 @@ CASE(F28_interrupted, PRIVATE)
 	CHECK_OK(pthread_create(&thread, NULL, copy_at_the_other_end, &end));
 	for (i = 0; i < 100; i++) {
 		CHECK_OK(pthread_kill(thread, SIGUSR1));
+		CHECK_OK(shmb_client_ping(client));
 		CHECK_INT(write(fds[1], "x", 1), 1);
 		CHECK_OK(shmb_client_ping(client));
 	}
@@ -353,12 +355,12 @@ CASE(F28_far_into_a_huge_region, PRIVATE)
 	uint64_t far = UINT64_C(4) << 30, size = far + far / 4;
 	struct shmb_client *client = connect_to(broker);
 	struct shmb_region *region = create(client, "r", size, NULL);
-	struct heard heard = { 0 };
+	struct heard told = { 0 };
 	int fd = open_file(broker);
 	char bytes[10];
 
 	CHECK_OK(shmb_region_write(region, far - 5, "0123456789", 10, 0));
-	CHECK_INT(shmb_region_export(region, far - 2 * MIB, 4 * MIB, fd, be_told, &heard), 4 * MIB);
+	CHECK_INT(shmb_region_export(region, far - 2 * MIB, 4 * MIB, fd, be_told, &told), 4 * MIB);
 	CHECK_INT(pread(fd, bytes, 10, 2 * MIB - 5), 10);
 	CHECK(memcmp(bytes, "0123456789", 10) == 0);
 	rewind_file(fd);

@@ -133,6 +133,30 @@ CASE(F22_locked_around_all_of_it, PRIVATE)
 	shmb_client_free(client);
 }
 
+CASE(F22_readers_share_the_lock_and_writers_do_not, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", 100, NULL);
+	struct shmb_region *other = open_region(client, "r", SHMB_READ | SHMB_LOCK);
+	char bytes[3] = "abc";
+	struct shmb_buffer buffer = { bytes, 3 };
+
+	CHECK_OK(shmb_client_set_timeout(client, 100));
+	CHECK_OK(shmb_region_lock(other, SHMB_SHARED, -1));
+	CHECK_CODE(shmb_region_writev(region, 0, &buffer, 1, SHMB_LOCKED), SHMB_ETIMEDOUT);
+	CHECK_OK(shmb_region_readv(region, 0, &buffer, 1, SHMB_LOCKED));
+	CHECK(memcmp(bytes, "\0\0\0", 3) == 0); /* nothing was written */
+	CHECK_OK(shmb_region_unlock(other));
+	CHECK_OK(shmb_region_lock(other, SHMB_EXCLUSIVE, -1));
+	CHECK_CODE(shmb_region_readv(region, 0, &buffer, 1, SHMB_LOCKED), SHMB_ETIMEDOUT);
+	CHECK_OK(shmb_region_unlock(other));
+	CHECK_OK(shmb_region_writev(region, 0, &buffer, 1, SHMB_LOCKED));
+	CHECK_OK(shmb_region_lock(other, SHMB_EXCLUSIVE, 0)); /* it was given back */
+	shmb_region_free(other);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
 /* ---- F26: walks ---- */
 
 CASE(F26_chunks_in_place_and_a_shorter_last_one, PRIVATE)
@@ -291,7 +315,8 @@ CASE(F27_misaligned_says_the_alignment_required, PRIVATE)
 	CHECK_CODE(shmb_region_atomics32(region, 4, 25, &small), SHMB_EBOUNDS);
 	CHECK_INT(last(region).length, 100);
 	CHECK_CODE(shmb_region_atomics64(region, 96, 1, &large), SHMB_EBOUNDS);
-	CHECK_CODE(shmb_region_atomics64(region, 0, SIZE_MAX / 4, &large), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_atomics64(region, 0, SIZE_MAX / 8 + 2, &large), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_atomics32(region, 0, SIZE_MAX / 4 + 2, &small), SHMB_EBOUNDS);
 	CHECK_CODE(shmb_region_atomics32(region, 0, SIZE_MAX, &small), SHMB_EBOUNDS);
 	CHECK_CODE(shmb_region_atomics32(region, 0, 0, &small), SHMB_EINVAL);
 	CHECK_CODE(shmb_region_atomics32(reader, 0, 1, &small), SHMB_EMODE);
