@@ -7,9 +7,11 @@
  * libc's. To be included by one file of a program.
  */
 
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -115,7 +117,49 @@ static inline struct shmb_region *create_file(struct broker *broker, struct shmb
 	return create(client, name, size, &options);
 }
 
-/* count_threads() - of this process */
-unsigned count_threads(void);
+/* ---- Threads of this process ---- */
+
+enum { TASKS_MAX = 32 };
+
+struct tasks {
+	unsigned n;
+	char ids[TASKS_MAX][16];
+};
+
+static inline struct tasks look_at_tasks(void)
+{
+	struct tasks tasks = { .n = 0 };
+	DIR *directory = opendir("/proc/self/task");
+
+	CHECK(directory);
+	for (struct dirent *entry; (entry = readdir(directory));)
+		if (entry->d_name[0] != '.') {
+			CHECK(tasks.n < TASKS_MAX);
+			snprintf(tasks.ids[tasks.n], sizeof(tasks.ids[0]), "%.15s", entry->d_name);
+			tasks.n++;
+		}
+	closedir(directory);
+	return tasks;
+}
+
+static inline void *do_nothing(void *argument)
+{
+	return argument;
+}
+
+/* tasks_before() - with the one that a sanitizer adds to a program's first */
+static inline struct tasks tasks_before(void)
+{
+	pthread_t thread;
+
+	CHECK_INT(pthread_create(&thread, NULL, do_nothing, NULL), 0);
+	CHECK_INT(pthread_join(thread, NULL), 0);
+	return look_at_tasks();
+}
+
+static inline unsigned count_threads(void)
+{
+	return look_at_tasks().n;
+}
 
 #endif

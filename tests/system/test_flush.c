@@ -3,7 +3,6 @@
  * Flushing: that the bytes are on the disk when it returns, when policies do it and what they
  * count, and what becomes of errors.
  */
-#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
@@ -569,33 +568,46 @@ CASE(F31_policies_are_for_handles_that_can_write, PRIVATE)
 
 enum { THREADS = 4, WRITES = 1000 };
 
-static void *write_much(void *region)
+struct writer {
+	struct shmb_region *region;
+	uint64_t offset;
+};
+
+static void *write_much(void *argument)
 {
+	const struct writer *writer = argument;
+
 	for (int i = 0; i < WRITES; i++)
-		CHECK_OK(shmb_region_write(region, (uint64_t)i * 8, "abc", 3, 0));
+		CHECK_OK(shmb_region_write(writer->region, writer->offset, "abc", 3, 0));
 	return NULL;
+}
+
+static void write_much_at_once(struct shmb_region *region)
+{
+	struct writer writers[THREADS];
+	pthread_t threads[THREADS];
+
+	for (unsigned i = 0; i < THREADS; i++) {
+		writers[i] = (struct writer){ region, (uint64_t)PAGE * i };
+		CHECK_INT(pthread_create(&threads[i], NULL, write_much, &writers[i]), 0);
+	}
+	for (int i = 0; i < THREADS; i++)
+		CHECK_INT(pthread_join(threads[i], NULL), 0);
 }
 
 CASE(F31_what_several_threads_write_is_counted_exactly, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);
 	struct shmb_region *region = create_file(broker, client, "f", SIZE);
-	pthread_t threads[THREADS];
 
 	begin();
 	set_policy(region, 0, 0, LONG_MS);
-	for (int i = 0; i < THREADS; i++)
-		CHECK_INT(pthread_create(&threads[i], NULL, write_much, region), 0);
-	for (int i = 0; i < THREADS; i++)
-		CHECK_INT(pthread_join(threads[i], NULL), 0);
+	write_much_at_once(region);
 	CHECK_INT(shmb_region_pending(region), THREADS * WRITES * 3);
 	CHECK_OK(shmb_region_flush(region, 0, 0, 0));
 	CHECK_INT(shmb_region_pending(region), 0);
 	set_policy(region, 1000, 7, 1); /* and all at once, against the timer */
-	for (int i = 0; i < THREADS; i++)
-		CHECK_INT(pthread_create(&threads[i], NULL, write_much, region), 0);
-	for (int i = 0; i < THREADS; i++)
-		CHECK_INT(pthread_join(threads[i], NULL), 0);
+	write_much_at_once(region);
 	CHECK(shmb_region_pending(region) < 7 * 3);
 	CHECK_OK(shmb_region_flush(region, 0, 0, 0));
 	CHECK_INT(shmb_region_pending(region), 0);
@@ -637,7 +649,7 @@ CASE(F31_by_time_what_was_written_is_flushed_by_itself, PRIVATE)
 CASE(F31_one_thread_serves_all_timed_handles_and_ends_with_the_client, PRIVATE)
 {
 	enum { HANDLES = 50 };
-	unsigned before = count_threads(), calls;
+	unsigned before = tasks_before().n, calls;
 	struct shmb_client *client = connect_to(broker);
 	struct shmb_region *regions[HANDLES];
 
@@ -739,16 +751,4 @@ CASE(F31_closing_waits_for_the_timer_s_flush, PRIVATE)
 	disk_go_on();
 	CHECK_INT(pthread_join(thread, NULL), 0);
 	shmb_client_free(client);
-}
-
-unsigned count_threads(void)
-{
-	DIR *directory = opendir("/proc/self/task");
-	unsigned n = 0;
-
-	CHECK(directory);
-	for (struct dirent *entry; (entry = readdir(directory));)
-		n += entry->d_name[0] != '.';
-	closedir(directory);
-	return n;
 }
