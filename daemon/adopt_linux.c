@@ -117,7 +117,7 @@ static int refuse(struct verdict *verdict, int code, const char *what)
 
 static int examine(const struct packet *packet, struct verdict *verdict)
 {
-	struct stat first, st;
+	struct stat first = { 0 }, st;
 
 	if (packet->n_fds != 2 || packet->fds_lost)
 		return refuse(verdict, SHMB_EPROTO, "fds");
