@@ -18,6 +18,8 @@
 
 #include <shmbroker/shmbroker.h>
 
+static const char *program; /* to be started again */
+
 enum { ASSETS = 4, ALIGNMENT = 4096 };
 
 /* At the beginning of the file. */
@@ -122,7 +124,7 @@ static int run_user(void)
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		(void)execl("/proc/self/exe", "assets", "user", (char *)NULL);
+		(void)execlp(program, "assets", "user", (char *)NULL);
 		_exit(127);
 	}
 	return waitpid(pid, &status, 0) == pid && status == 0 ? 0 : SHMB_EIO;
@@ -156,6 +158,7 @@ int main(int argc, char **argv)
 	FILE *file;
 	int fd, r = SHMB_EIO;
 
+	program = argv[0];
 	if (argc == 2 && strcmp(argv[1], "user") == 0)
 		return user();
 	fd = mkstemp(path);

@@ -17,6 +17,8 @@
 #include <shmbroker/io.h>
 #include <shmbroker/shmbroker.h>
 
+static const char *program; /* to be started again */
+
 enum { PROCESSES = 4, TIMES = 100000 };
 enum { HITS, MISSES, VISITORS, COUNTERS };
 
@@ -52,7 +54,7 @@ static int run_others(void)
 		pid_t pid = fork();
 
 		if (pid == 0) {
-			(void)execl("/proc/self/exe", "counter", "one", (char *)NULL);
+			(void)execlp(program, "counter", "one", (char *)NULL);
 			_exit(127);
 		}
 	}
@@ -78,6 +80,7 @@ int main(int argc, char **argv)
 	struct shmb_atomics64 counters = { 0 };
 	int r = open_counters(&client, &region, &counters);
 
+	program = argv[0];
 	if (r >= 0 && argc > 1 && strcmp(argv[1], "one") == 0)
 		count(&counters, argc > 2 ? strtol(argv[2], NULL, 10) : TIMES);
 	else if (r >= 0)

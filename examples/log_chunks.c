@@ -16,6 +16,8 @@
 #include <shmbroker/io.h>
 #include <shmbroker/shmbroker.h>
 
+static const char *program; /* to be started again */
+
 enum { LINES = 20000, EVERY = 7, SIZE = 2 << 20, LINE_MAX_BYTES = 128 };
 
 static const char region_name[] = "log";
@@ -143,7 +145,7 @@ static int run_reader(void)
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		(void)execl("/proc/self/exe", "log_chunks", "reader", (char *)NULL);
+		(void)execlp(program, "log_chunks", "reader", (char *)NULL);
 		_exit(127);
 	}
 	return waitpid(pid, &status, 0) == pid && status == 0 ? 0 : SHMB_EIO;
@@ -155,6 +157,7 @@ int main(int argc, char **argv)
 	struct shmb_region *region = NULL;
 	int r;
 
+	program = argv[0];
 	if (argc == 2 && strcmp(argv[1], "reader") == 0)
 		return reader();
 	r = shmb_client_connect(NULL, NULL, &client);

@@ -20,6 +20,8 @@
 #include <shmbroker/io.h>
 #include <shmbroker/shmbroker.h>
 
+static const char *program; /* to be started again */
+
 enum { WRITERS = 3, EACH = 500, HEADER = 64, MORE = 16 * 1024 };
 
 struct record {
@@ -129,7 +131,7 @@ static pid_t start_writer(int number)
 	(void)snprintf(text, sizeof(text), "%d", number);
 	pid = fork();
 	if (pid == 0) {
-		(void)execl("/proc/self/exe", "records", "writer", text, (char *)NULL);
+		(void)execlp(program, "records", "writer", text, (char *)NULL);
 		_exit(127);
 	}
 	return pid;
@@ -185,6 +187,7 @@ int main(int argc, char **argv)
 	char scratch[] = "/tmp/records.XXXXXX";
 	int fd, failed;
 
+	program = argv[0];
 	if (argc == 3 && strcmp(argv[1], "writer") == 0)
 		return writer(strtoul(argv[2], NULL, 10));
 	if (argc == 2)

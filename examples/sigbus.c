@@ -20,6 +20,8 @@
 
 #include <shmbroker/shmbroker.h>
 
+static const char *program; /* to be started again */
+
 enum { PAGE = 4096, SIZE = 4 * PAGE };
 
 static bool fill(const char *path)
@@ -87,7 +89,7 @@ static int run(const char *way, const char *path)
 		struct rlimit none = { 0, 0 };
 
 		(void)setrlimit(RLIMIT_CORE, &none);
-		(void)execl("/proc/self/exe", "sigbus", way, path, (char *)NULL);
+		(void)execlp(program, "sigbus", way, path, (char *)NULL);
 		_exit(127);
 	}
 	if (waitpid(pid, &status, 0) != pid)
@@ -111,6 +113,7 @@ int main(int argc, char **argv)
 	bool good;
 	int fd;
 
+	program = argv[0];
 	if (argc == 3 && strcmp(argv[1], "by hand") == 0)
 		return by_hand(argv[2]);
 	if (argc == 3)

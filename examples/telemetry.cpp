@@ -76,7 +76,7 @@ int look(shmb::region &region)
 	return 0;
 }
 
-int run(bool measures)
+int run(const char *program, bool measures)
 {
 	shmb::client client = shmb::client::connect();
 	shmb::region region = shmb::region::open_or_create(client, "telemetry",
@@ -88,7 +88,7 @@ int run(bool measures)
 	}
 	pid_t pid = ::fork();
 	if (pid == 0) {
-		::execl("/proc/self/exe", "telemetry", "measure", nullptr);
+		::execlp(program, program, "measure", nullptr);
 		::_exit(127);
 	}
 	int status = -1, failed = look(region);
@@ -100,7 +100,7 @@ int run(bool measures)
 int main(int argc, char **argv)
 {
 	try {
-		return run(argc > 1 && std::strcmp(argv[1], "measure") == 0);
+		return run(argv[0], argc > 1 && std::strcmp(argv[1], "measure") == 0);
 	} catch (const shmb::error &error) {
 		std::fprintf(stderr, "telemetry: %s\n", error.what());
 		return 1;

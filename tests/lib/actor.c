@@ -10,7 +10,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -96,7 +95,8 @@ static void forget(struct actor *actor)
 	for (i = 0; i < ACTORS_MAX; i++)
 		if (running[i].pid == actor->pid)
 			running[i].pid = 0;
-	close(actor->pidfd);
+	if (actor->pidfd >= 0)
+		close(actor->pidfd);
 	close(actor->channel);
 	actor->pid = 0;
 }
@@ -111,7 +111,8 @@ void actors_kill(void)
 		kill(running[i].pid, SIGCONT);
 		kill(running[i].pid, SIGKILL);
 		waitpid(running[i].pid, NULL, 0);
-		close(running[i].pidfd);
+		if (running[i].pidfd >= 0)
+			close(running[i].pidfd);
 		close(running[i].channel);
 		running[i].pid = 0;
 	}
@@ -139,7 +140,7 @@ struct actor actor_start(struct broker *broker, const struct identity *identity,
 	}
 	close(pair[1]);
 	actor.channel = pair[0];
-	actor.pidfd = SYS(pidfd_open(actor.pid, 0));
+	actor.pidfd = process_fd(actor.pid);
 	remember(&actor);
 	return actor;
 }

@@ -188,11 +188,33 @@ int broker_beside(const struct broker *broker, const char *const arguments[])
 	return broker_wait(&other);
 }
 
+int process_fd(pid_t pid)
+{
+	int fd = pidfd_open(pid, 0);
+
+	return fd < 0 && errno == ENOSYS ? -1 : SYS(fd);
+}
+
+static int look_for_exit(pid_t pid)
+{
+	int64_t end = harness_now_ms() + EXIT_WAIT_MS * harness_slow();
+	int status;
+	pid_t ended;
+
+	while ((ended = waitpid(pid, &status, WNOHANG)) == 0 && harness_now_ms() < end)
+		poll(NULL, 0, 1);
+	if (ended != pid)
+		return -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
 int wait_for_exit(pid_t pid, int pidfd)
 {
 	struct pollfd poll_fd = { .fd = pidfd, .events = POLLIN };
 	int status, n;
 
+	if (pidfd < 0)
+		return look_for_exit(pid);
 	do
 		n = poll(&poll_fd, 1, EXIT_WAIT_MS * (int)harness_slow());
 	while (n < 0 && errno == EINTR);
@@ -211,7 +233,8 @@ static int await_end(struct broker *broker)
 		waitpid(broker->pid, NULL, 0);
 	}
 	broker->probe = raw_free(broker->probe);
-	close(broker->pidfd);
+	if (broker->pidfd >= 0)
+		close(broker->pidfd);
 	if (broker->eof >= 0)
 		close(broker->eof);
 	broker->pidfd = broker->eof = -1;

@@ -23,6 +23,9 @@ bool can_make_pid_namespace(void);
 /* launch_with_options() - run it as its options say, with what is kept for it, and do not wait */
 void launch_with_options(struct broker *broker);
 
+/* process_fd() - a pidfd; -1 where there is no such thing, as under valgrind */
+int process_fd(pid_t pid);
+
 /* wait_for_exit() - within 20 s. Return: exit code, 1000 + signal, or -1 (still there). */
 int wait_for_exit(pid_t pid, int pidfd);
 

@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mount.h>
-#include <sys/pidfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -214,7 +213,7 @@ static pid_t launch(struct broker *broker, const char *const arguments[], int pi
 	free(passed.fds);
 	free(passed.names);
 	broker->pid = pid;
-	broker->pidfd = SYS(pidfd_open(pid, 0));
+	broker->pidfd = process_fd(pid);
 	return pid;
 }
 
