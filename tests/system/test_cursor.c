@@ -332,3 +332,25 @@ CASE(F23_closed_and_out_of_the_ordinary, PRIVATE)
 	shmb_region_free(region);
 	shmb_client_free(client);
 }
+
+/* A handle that may not read does not do it inline either. */
+CASE(F23_of_a_handle_that_may_only_write, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create_pattern(client, 1000, 0);
+	struct shmb_region *writer = open_region(client, "stream", SHMB_WRITE);
+	struct shmb_cursor cursor;
+	unsigned char buffer[64];
+
+	CHECK_OK(shmb_cursor_open(writer, &cursor));
+	CHECK_INT(shmb_cursor_read(&cursor, buffer, 64), SHMB_EMODE);
+	CHECK_INT(shmb_cursor_write(&cursor, "abcd", 4), 4);
+	CHECK_INT(shmb_cursor_read(&cursor, buffer, 1), SHMB_EMODE);
+	CHECK_INT(cursor.position, 4);
+	CHECK_OK(shmb_region_read(region, 0, buffer, 5, 0));
+	CHECK(memcmp(buffer, "abcd\004", 5) == 0);
+	shmb_cursor_close(&cursor);
+	shmb_region_free(writer);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}

@@ -12,7 +12,7 @@
 
 #include "harness.h"
 
-enum { PAGE = 4096, PAGES = 16, SIZE = PAGES * PAGE };
+enum { PAGE = 4096, PAGES = 16, SIZE = PAGES * PAGE, LARGE = 2 << 20 };
 
 static struct shmb_error last(struct shmb_region *region)
 {
@@ -24,7 +24,7 @@ static struct shmb_error last(struct shmb_region *region)
 
 /* A region of a file whose bytes say where they are, and the file. */
 static struct shmb_region *create_of_file(struct broker *broker, struct shmb_client *client,
-					  int *ret_fd)
+					  uint64_t size, int *ret_fd)
 {
 	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
 	const char *path = broker_path(broker, "file");
@@ -35,9 +35,9 @@ static struct shmb_region *create_of_file(struct broker *broker, struct shmb_cli
 	options.backing = SHMB_BACKING_FILE;
 	options.path = path;
 	options.file_flags = SHMB_FILE_CREATE;
-	region = create(client, "r", SIZE, &options);
+	region = create(client, "r", size, &options);
 	data = shmb_region_data(region);
-	for (i = 0; i < SIZE; i++)
+	for (i = 0; i < size; i++)
 		data[i] = (unsigned char)(i % 251);
 	*ret_fd = SYS(open(path, O_RDWR | O_CLOEXEC));
 	return region;
@@ -60,7 +60,7 @@ CASE(F34_a_cursor_comes_to_where_the_file_ends, PRIVATE)
 	uint64_t done;
 	int fd;
 
-	region = create_of_file(broker, client, &fd);
+	region = create_of_file(broker, client, SIZE, &fd);
 	CHECK_OK(shmb_cursor_open(region, &cursor));
 	CHECK_INT(shmb_cursor_read(&cursor, bytes, PAGE), PAGE);
 	SYS(ftruncate(fd, 3 * PAGE));
@@ -76,6 +76,8 @@ CASE(F34_a_cursor_comes_to_where_the_file_ends, PRIVATE)
 	CHECK_INT(shmb_cursor_seek(&cursor, PAGE, SHMB_SEEK_SET), PAGE); /* the rest goes on */
 	CHECK_INT(shmb_cursor_read(&cursor, bytes, PAGE), PAGE);
 	check_pattern(bytes, PAGE, PAGE);
+	CHECK_INT(shmb_cursor_seek(&cursor, 3 * PAGE, SHMB_SEEK_SET), 3 * PAGE);
+	CHECK_INT(shmb_cursor_read(&cursor, bytes, PAGE), SHMB_EBUS);
 	SYS(ftruncate(fd, SIZE)); /* there is memory again: zeros */
 	CHECK_INT(shmb_cursor_seek(&cursor, 3 * PAGE, SHMB_SEEK_SET), 3 * PAGE);
 	CHECK_INT(shmb_cursor_read(&cursor, bytes, PAGE), PAGE);
@@ -95,7 +97,7 @@ CASE(F34_windows_say_where_within_them, PRIVATE)
 	struct shmb_view view;
 	int fd;
 
-	region = create_of_file(broker, client, &fd);
+	region = create_of_file(broker, client, SIZE, &fd);
 	CHECK_OK(shmb_window_open(region, 2 * PAGE, 4 * PAGE, &window));
 	SYS(ftruncate(fd, 4 * PAGE));
 	CHECK_OK(shmb_window_read(&window, 0, bytes, 2 * PAGE, 0));
@@ -122,7 +124,7 @@ CASE(F34_walks_and_atomics_tell_at_the_end, PRIVATE)
 	unsigned n = 0;
 	int fd;
 
-	region = create_of_file(broker, client, &fd);
+	region = create_of_file(broker, client, SIZE, &fd);
 	CHECK_OK(shmb_walk_open(region, 0, 0, PAGE, SHMB_READ, &walk));
 	SYS(ftruncate(fd, 5 * PAGE));
 	while (shmb_walk_next(&walk)) {
@@ -151,6 +153,17 @@ CASE(F34_walks_and_atomics_tell_at_the_end, PRIVATE)
 	shmb_client_free(client);
 }
 
+/* All but four pages are gone, and nothing has noticed yet. */
+static void shorten_again(struct shmb_region *region, int fd)
+{
+	unsigned char bytes[SIZE];
+
+	SYS(ftruncate(fd, SIZE));
+	CHECK_OK(shmb_region_read(region, 0, bytes, SIZE, 0));
+	CHECK_OK(shmb_region_check(region, 0, SIZE));
+	SYS(ftruncate(fd, 4 * PAGE));
+}
+
 CASE(F34_copies_of_what_is_gone, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);
@@ -159,19 +172,24 @@ CASE(F34_copies_of_what_is_gone, PRIVATE)
 	struct shmb_buffer buffers[] = { { bytes[0], PAGE }, { bytes[1], PAGE } };
 	int fd, out;
 
-	region = create_of_file(broker, client, &fd);
+	region = create_of_file(broker, client, SIZE, &fd);
 	out = SYS(open(broker_path(broker, "out"), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
 	SYS(ftruncate(fd, 4 * PAGE));
 	CHECK_OK(shmb_region_readv(region, 2 * PAGE, buffers, 2, 0));
 	check_pattern(bytes[1], PAGE, 3 * PAGE);
 	CHECK_CODE(shmb_region_readv(region, 3 * PAGE, buffers, 2, 0), SHMB_EBUS);
+	shorten_again(region, fd);
 	CHECK_CODE(shmb_region_writev(region, 3 * PAGE, buffers, 2, 0), SHMB_EBUS);
 	CHECK_INT(shmb_region_last_write(region), 0);
 	CHECK_OK(shmb_region_copy(region, 0, other, 0, 4 * PAGE));
+	shorten_again(region, fd);
 	CHECK_CODE(shmb_region_copy(region, PAGE, other, 0, 4 * PAGE), SHMB_EBUS);
 	CHECK_CODE(last(region).code, SHMB_EBUS);
+	CHECK_CODE(last(other).code, 0);
+	shorten_again(region, fd);
 	CHECK_CODE(shmb_region_copy(other, 0, region, PAGE, 4 * PAGE), SHMB_EBUS);
-	CHECK_CODE(shmb_region_copy(region, PAGE, region, PAGE + 1, 4 * PAGE), SHMB_EBUS);
+	shorten_again(region, fd);
+	CHECK_CODE(shmb_region_copy(region, 0, region, PAGE, 4 * PAGE), SHMB_EBUS);
 	CHECK_INT(shmb_region_export(region, 0, 4 * PAGE, out, NULL, NULL), 4 * PAGE);
 	CHECK_INT(shmb_region_export(region, 2 * PAGE, 0, out, NULL, NULL), SHMB_EBUS);
 	CHECK_INT(lseek(out, 0, SEEK_SET), 0);
@@ -190,7 +208,7 @@ CASE(F34_files_are_written_from_what_is_gone, PRIVATE)
 	struct shmb_region *region;
 	int fd, out;
 
-	region = create_of_file(broker, client, &fd);
+	region = create_of_file(broker, client, SIZE, &fd);
 	out = SYS(open(broker_path(broker, "out"), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
 	SYS(ftruncate(fd, 4 * PAGE));
 	CHECK_INT(shmb_region_export(region, PAGE, 0, out, NULL, NULL), SHMB_EBUS);
@@ -201,6 +219,42 @@ CASE(F34_files_are_written_from_what_is_gone, PRIVATE)
 	CHECK_INT(last(region).offset, 4 * PAGE);
 	CHECK_INT(shmb_region_last_write(region), 2 * PAGE);
 	CHECK_INT(shmb_region_export(region, 0, 4 * PAGE, out, NULL, NULL), 4 * PAGE);
+	close(out);
+	close(fd);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+struct gone {
+	volatile unsigned char *data;
+	int fd;
+	unsigned calls;
+};
+
+/* The last page goes, and is zeros for whoever looks. */
+static int take_the_last_page(uint64_t done, uint64_t total, void *userdata)
+{
+	struct gone *gone = userdata;
+
+	if (gone->calls++ == 0) {
+		SYS(ftruncate(gone->fd, LARGE - PAGE));
+		CHECK_INT(gone->data[LARGE - 2], 0);
+	}
+	return 0;
+}
+
+CASE(F34_zeros_in_the_place_of_what_is_gone_are_no_copy, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region;
+	struct gone gone;
+	int fd, out;
+
+	region = create_of_file(broker, client, LARGE, &fd);
+	gone = (struct gone){ .data = shmb_region_data(region), .fd = fd };
+	out = SYS(open("/dev/zero", O_RDWR | O_CLOEXEC));
+	CHECK_INT(shmb_region_export(region, 0, 0, out, take_the_last_page, &gone), SHMB_EBUS);
+	CHECK(gone.calls >= 2); /* not at once: it was on the way */
 	close(out);
 	close(fd);
 	shmb_region_free(region);

@@ -2,6 +2,8 @@
 /*
  * Windows: a part of a region as a region of its own, also after the region was resized.
  */
+#include <unistd.h>
+
 #include <shmbroker/io.h>
 
 #include "harness.h"
@@ -220,6 +222,44 @@ CASE(F25_of_a_handle_that_was_closed_or_may_not_write, PRIVATE)
 	CHECK_CODE(shmb_window_open_within(&window, 0, 1, &none), SHMB_ECLOSED);
 	shmb_window_close(&window);
 	shmb_region_free(reader);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+/* Windows, cursors and walks are held as views are; closing each once is enough. */
+CASE(F25_what_is_open_keeps_the_region_mapped, PRIVATE)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_window window, inner;
+	struct shmb_cursor cursor;
+	struct shmb_region *region;
+	struct shmb_atomics32 at;
+	struct shmb_walk walk;
+	int fd = -1;
+
+	options.flags = SHMB_KEEP_FD;
+	region = create(client, "whole", 1000, &options);
+	CHECK_OK(shmb_window_open(region, 10, 10, &window));
+	CHECK_CODE(shmb_region_unmap(region, &fd), SHMB_EBUSY);
+	CHECK_OK(shmb_window_open_within(&window, 0, 0, &inner));
+	shmb_window_close(&window);
+	CHECK_CODE(shmb_region_unmap(region, &fd), SHMB_EBUSY);
+	CHECK_OK(shmb_cursor_open_window(&inner, &cursor));
+	shmb_window_close(&inner);
+	shmb_window_close(&inner);
+	CHECK_CODE(shmb_region_unmap(region, &fd), SHMB_EBUSY);
+	CHECK_OK(shmb_walk_open(region, 0, 0, 10, SHMB_READ, &walk));
+	shmb_cursor_close(&cursor);
+	shmb_cursor_close(&cursor);
+	CHECK_CODE(shmb_region_unmap(region, &fd), SHMB_EBUSY);
+	CHECK_OK(shmb_region_atomics32(region, 0, 1, &at));
+	CHECK_OK(shmb_walk_close(&walk));
+	CHECK_CODE(shmb_region_unmap(region, &fd), SHMB_EBUSY);
+	CHECK_OK(shmb_atomics32_release(&at));
+	CHECK_OK(shmb_region_unmap(region, &fd));
+	CHECK(fd >= 0);
+	close(fd);
 	shmb_region_free(region);
 	shmb_client_free(client);
 }
