@@ -6,6 +6,8 @@ import os
 import pathlib
 import pty
 import random
+import resource
+import signal
 import struct
 import subprocess
 import tempfile
@@ -94,8 +96,9 @@ class F28_Export(CopyCase):
 		self.path.write_bytes(DATA)  # longer than what is to be in it
 		self.assertEqual(self.ok("export", "-s", "1M", "-n", "100", "n", self.path), "")
 		self.assertEqual(self.path.read_bytes(), DATA[1 << 20:][:100])
-		self.ok("export", "-s", len(DATA), "n", self.path)
-		self.assertEqual(self.path.read_bytes(), b"")
+		for options in (["-s", len(DATA)], ["-n", "0"]):
+			self.ok("export", *options, "n", self.path)
+			self.assertEqual(self.path.read_bytes(), b"", options)
 
 	def test_to_a_stream(self):
 		self.fill("n")
@@ -116,6 +119,15 @@ class F28_Export(CopyCase):
 		self.assertEqual(self.json_error(1, "export", "-s", "6", "n", self.path)["error"], "out-of-bounds")
 		self.fails(3, "none: nothing of that name", "export", "none", self.path)
 		self.assertFalse(self.path.exists())
+
+		def limit():
+			signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+			resource.setrlimit(resource.RLIMIT_FSIZE, (3, 3))
+		self.fails(1, f"{self.path}: File too large", "export", "n", self.path, preexec_fn=limit)
+		self.assertFalse(self.path.exists())
+		self.path.touch()
+		self.fails(1, f"{self.path}: File too large", "export", "n", self.path, preexec_fn=limit)
+		self.assertTrue(self.path.exists(), "it was there before")
 		self.fails(1, f"{self.directory}: Is a directory", "export", "n", self.directory)
 		self.fails(1, "No such file", "export", "n", self.directory / "a/b")
 		self.fails(1, "No space left on device", "export", "n", "/dev/full")
