@@ -82,10 +82,19 @@ int system_flush_start(int fd, void *data, uint64_t offset, size_t length)
 }
 
 /* MS_SYNC is fdatasync of the range: mm/msync.c calls vfs_fsync_range(file, start, end, 1), and so
- * does fdatasync. A second one would find nothing to write, and cost another flush of the disk. */
+ * does fdatasync. A second one would find nothing to write, and cost another flush of the disk. But
+ * a mapping of a descriptor that is read-only is no shared one to mm/msync.c (do_mmap() takes
+ * VM_SHARED away), which passes over it: what others wrote is flushed by the descriptor. */
 int system_flush_end(int fd)
 {
-	return 0;
+	int flags = fcntl(fd, F_GETFL), result;
+
+	if (flags < 0 || (flags & O_ACCMODE) != O_RDONLY)
+		return 0;
+	do
+		result = fdatasync(fd);
+	while (result < 0 && errno == EINTR);
+	return result == 0 ? 0 : errno;
 }
 
 int system_populate(void *data, size_t length, bool write)
