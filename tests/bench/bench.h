@@ -58,6 +58,7 @@ extern const struct bench_figure bench_wait_figures[];
 extern const struct bench_figure bench_death_figures[];
 extern const struct bench_figure bench_scale_figures[];
 extern const struct bench_figure bench_recovery_figures[];
+extern const struct bench_figure bench_memory_figures[];
 extern const struct bench_figure bench_io_figures[];
 
 /* ---- compare.c ---- */

@@ -19,7 +19,7 @@ OTHERS = ["read_4k", "read_64k", "read_1m", "read_64m", "write_4k", "write_64k",
           "regions_100k", "open_at_100k", "clients_5k",
           "recover_100k", "manifest_100k", "resume",
           "read_u8", "write_u8", "write_u32", "read_string", "write_string", "atomic_add", "cursor_read_64",
-          "cursor_write_64", "walk_1g"]
+          "cursor_write_64", "walk_1g", "create_fill_1g", "create_fill_1g_vs_ordinary"]
 
 
 def expected(cpus):
