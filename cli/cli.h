@@ -194,6 +194,9 @@ static inline int cli_first_failure(int status, int next)
 /* cli_fail_errno() - a system call failed on @what */
 int cli_fail_errno(struct cli *cli, const char *what, int error);
 
+/* cli_fail_file() - the library said @code of the file of a region that was to be made */
+int cli_fail_file(struct cli *cli, const char *path, int code);
+
 /* cli_fail_execute() - the command that was to be run could not be executed */
 int cli_fail_execute(struct cli *cli, const char *command, int error);
 

@@ -212,6 +212,16 @@ static int print_and_hold(struct cli *cli, struct shmb_region *region, bool open
 				: status;
 }
 
+static int fail_create(struct cli *cli, const char *name, const char *path, int code)
+{
+	struct shmb_error error = { .struct_size = sizeof(error) };
+
+	if (path != NULL && shmb_client_last_error(cli->client, &error) == 0 &&
+	    error.code == code && strcmp(error.what, "file") == 0)
+		return cli_fail_file(cli, path, code);
+	return cli_fail_client(cli, name, code);
+}
+
 static int create_run(struct cli *cli, const void *parsed, int argc, char **argv)
 {
 	const struct create_values *values = parsed;
@@ -235,7 +245,7 @@ static int create_run(struct cli *cli, const void *parsed, int argc, char **argv
 	else
 		result = shmb_region_create(cli->client, argv[0], size, &options, &region);
 	if (result < 0)
-		return cli_fail_client(cli, argv[0], result);
+		return fail_create(cli, argv[0], values->file, result);
 	status = print_and_hold(cli, region, values->or_open && result == 0, values, &signals);
 	shmb_region_free(region);
 	return status;

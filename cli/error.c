@@ -56,6 +56,8 @@ static int tell_json(const struct cli *cli, const struct failure *failure)
 	if (failure->name != NULL)
 		json_string(&json, "name", failure->name);
 	json_int(&json, "status", failure->status);
+	if (failure->subject != NULL)
+		json_string(&json, "what", failure->subject);
 	if (failure->particulars != NULL)
 		json_particulars(&json, failure->particulars);
 	if (failure->hint != NULL)
@@ -188,6 +190,20 @@ int cli_fail_errno(struct cli *cli, const char *what, int error)
 		.error = shmb_error_name(-error),
 		.subject = what,
 		.message = strerror(error),
+	};
+
+	return tell(cli, &failure);
+}
+
+int cli_fail_file(struct cli *cli, const char *path, int code)
+{
+	const struct failure failure = {
+		.status = status_of(cli, CLI_FAILED),
+		.error = shmb_error_name(code),
+		.subject = path,
+		/* of a file the system's sentence is the better one */
+		.message = code > SHMB_ECLOSED ? strerror(-code) : shmb_strerror(code),
+		.hint = hint_for(cli, code, "file"),
 	};
 
 	return tell(cli, &failure);

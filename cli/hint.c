@@ -82,6 +82,10 @@ const char *hint_for(const struct cli *cli, int code, const char *what)
 	if (hint != NULL)
 		return hint;
 	switch (code) {
+	case SHMB_EINVAL:
+		return cli->command == &command_advise
+			       ? "it is not for this kind of memory, or none of it is there yet"
+			       : NULL;
 	case SHMB_ENOTSUP:
 		return "`shmbctl features` tells what this system can do";
 	case SHMB_ENOENT:

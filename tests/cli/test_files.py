@@ -33,8 +33,9 @@ class F02_File(FileCase):
 		self.assertEqual(self.path.read_bytes(), b"HELLO")
 
 	def test_made_if_there_is_a_size(self):
-		error = self.json_error(3, "create", f"--file={self.path}", "n")
-		self.assertEqual((error["error"], error["what"]), ("not-found", "file"))
+		error = self.json_error(1, "create", f"--file={self.path}", "n")
+		self.assertEqual((error["error"], error["what"]), ("not-found", str(self.path)))
+		self.fails(1, f"create: {self.path}: No such file", "create", f"--file={self.path}", "n")
 		self.assertIn("SIZE", error["hint"])
 		self.assertFalse(self.path.exists())
 		self.ok("create", f"--file={self.path}", "--file-mode=0640", "n", "1M")
@@ -69,7 +70,7 @@ class F02_File(FileCase):
 	def test_new_file(self):
 		self.ok("create", "--file", self.path, "--new-file", "n", "4")
 		error = self.json_error(1, "create", "--file", self.path, "--new-file", "m", "4")
-		self.assertEqual((error["error"], error["what"]), ("exists", "file"))
+		self.assertEqual((error["error"], error["what"]), ("exists", str(self.path)))
 		self.assertIn("--new-file", error["hint"])
 
 	def test_read_only(self):
@@ -79,14 +80,17 @@ class F02_File(FileCase):
 		self.assertEqual(self.ok("read", "n"), "fixed")
 		self.assertEqual(self.broker.ctl("write", "n", input=b"other").returncode, 1)
 		self.assertEqual(self.path.read_bytes(), b"fixed")
-		error = self.json_error(3, "create", "--file", self.directory / "none", "--read-only", "m")
-		self.assertEqual(error["error"], "not-found")
+		self.fails(1, "none: No such file", "create", "--file", self.directory / "none", "--read-only", "m")
+		error = self.json_error(1, "create", "--file", self.path, "--read-only", "m", "6")
+		self.assertEqual((error["error"], error["what"]), ("wrong-mode", str(self.path)))
+		self.assertIn("not made longer", error["hint"])
 
 	def test_refused(self):
-		error = self.json_error(1, "create", "--file", self.directory, "n")
-		self.assertNotEqual(error["error"], "usage")
 		os.mkfifo(self.path)
-		self.assertEqual(self.json_error(1, "create", "--file", self.path, "n")["error"], "unsupported")
+		for path in (self.path, self.directory, "/dev/null"):
+			error = self.json_error(1, "create", "--file", path, "n")
+			self.assertEqual((error["error"], error["what"]), ("unsupported", str(path)))
+			self.assertIn("regular file", error["hint"])
 		self.assertEqual(self.ok("ls"), "")
 
 	def test_empty(self):

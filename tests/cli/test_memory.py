@@ -169,6 +169,10 @@ class F35_Advise(BrokerCase):
 		self.fails(2, "none of willneed", "advise", "n", "burn")
 		self.fails(3, "nothing of that name", "advise", "none", "willneed")
 
+	def test_no_huge_page_of_nothing(self):
+		self.ok("create", "n", "4K")
+		self.fails(1, r"advise: n: .*\n.*not for this kind of memory", "advise", "n", "collapse")
+
 
 if __name__ == "__main__":
 	common.main()
