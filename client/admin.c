@@ -132,33 +132,25 @@ int shmb_region_list(struct shmb_client *client, const char *prefix, shmb_list_f
 
 /* ---- Changing ---- */
 
-static int refuse_resize(struct shmb_region *region, uint64_t size)
-{
-	struct shmb_error error = {
-		.code = SHMB_EFBIG,
-		.length = size,
-		.size = region_bytes(region),
-		.limit = region->capacity,
-		.what = "capacity",
-	};
-
-	return error_set(&region->error, &error);
-}
-
 int shmb_region_resize(struct shmb_region *region, uint64_t size)
 {
 	struct wire_region_resize_params params = { .handle = region->handle, .size = size };
-	int result = region_usable(region);
+	struct region_place place;
+	int result = region_check(region, REGION_LOST, 0, 0, &place);
 
 	if (result < 0)
-		return region_refuse(region, result, NULL);
+		return result;
 	if (!region_is_public(region))
 		return region_refuse(region, SHMB_EMODE, "resize");
-	if (size == 0)
-		return region_refuse(region, SHMB_EINVAL, "size");
-	if (size > region->capacity)
-		return refuse_resize(region, size);
-	return call_ask(region->client, &region->error, WIRE_REGION_RESIZE, &params, NULL, NULL);
+	if (size == 0 || size > INT64_MAX)
+		return region_refuse(region, size == 0 ? SHMB_EINVAL : SHMB_EFBIG, "size");
+	if (size > region->capacity && region->backing != SHMB_BACKING_FILE)
+		return region_grow(region, size);
+	result = call_ask(region->client, &region->error, WIRE_REGION_RESIZE, &params, NULL, NULL);
+	/* So that what the handle says of itself is true at once. */
+	if (result == 0 && region_has_moved(region))
+		result = region_follow(region);
+	return result;
 }
 
 int shmb_region_remove(struct shmb_client *client, const char *name)

@@ -111,6 +111,8 @@ struct call {
 		struct wire_hello_result hello; /* its strings are not valid */
 		struct wire_stats_result stats;
 		struct wire_region_attached attached;
+		struct wire_region_grow_result grow;
+		struct wire_region_data_result data;
 		struct wire_region_watch_result watch;
 		struct wire_region_lock_result region_lock;
 		struct wire_lock_attached lock_attached;
@@ -248,6 +250,7 @@ enum region_state {
 	REGION_NO_READ = 1 << 3,   /* opened without SHMB_READ */
 	REGION_NO_WRITE = 1 << 4,  /* or without SHMB_WRITE */
 	REGION_COUNTED = 1 << 5,   /* a flush policy counts what is written */
+	REGION_UNSETTLED = 1 << 6, /* whether a growth of ours took place is not known yet */
 	REGION_MENDED = 1 << 16,   /* from here on a number: how often vanished memory came back */
 };
 
@@ -711,9 +714,29 @@ int region_find_lost(struct shmb_region *region, uint64_t offset, uint64_t lengt
 
 /* ---- follow.c ---- */
 
-/* region_follow() - map the data segment that the broker says the region has now. Return: 0, or an
- * error without particulars: SHMB_ENOTSUP, SHMB_ETIMEDOUT, ... */
+/* region_has_moved() - or may have: is there a reason to ask for its segment? */
+static inline bool region_has_moved(const struct shmb_region *region)
+{
+	return atomic_load(&region->page->generation) != atomic_load(&region->generation_seen) ||
+	       atomic_load(&region->state) & REGION_UNSETTLED;
+}
+
+/* region_follow() - if so, map the data segment that the broker says the region has now. Return: 0,
+ * or an error, which is kept. */
 int region_follow(struct shmb_region *region);
+
+/* region_move() - to a segment that is mapped already, the publish page's generation being @seen;
+ * `following` is held. @mapped, @fd: consumed. Return: false: it is closed. */
+bool region_move(struct shmb_region *region, struct mapped *mapped, uint64_t capacity,
+		 uint32_t seen, int fd);
+
+/* region_apply_flags() - to the pages of a new mapping, where it works */
+void region_apply_flags(struct shmb_region *region, const struct mapped *mapped);
+
+/* ---- grow.c ---- */
+
+/* region_grow() - beyond the capacity. Return: 0, or an error, which is kept. */
+int region_grow(struct shmb_region *region, uint64_t size);
 
 #include "touch.h"
 

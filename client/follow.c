@@ -6,11 +6,110 @@
 
 #include "client.h"
 
+#include <unistd.h>
+
+#include "how.h"
+
+void region_apply_flags(struct shmb_region *region, const struct mapped *mapped)
+{
+	const struct attach attach = {
+		.flags = region->flags & (SHMB_POPULATE | SHMB_PIN),
+	};
+	struct shmb_error error;
+
+	if (attach.flags != 0)
+		how_apply(&attach, &mapped->mapping, region_bytes(region),
+			  region->backing == SHMB_BACKING_FILE, &error);
+}
+
+bool region_move(struct shmb_region *region, struct mapped *mapped, uint64_t capacity,
+		 uint32_t seen, int fd)
+{
+	if (!mapped_supersede(region, mapped, fd)) {
+		mapped_free(mapped);
+		close(fd);
+		return false;
+	}
+	/* Behind the data, see struct shmb_region. */
+	atomic_store(&region->capacity, capacity);
+	atomic_store(&region->generation_seen, seen);
+	atomic_fetch_and(&region->state, ~(uint32_t)REGION_UNSETTLED);
+	region_apply_flags(region, mapped);
+	return true;
+}
+
+/* It is where it was, or a file that is still within the mapping. */
+static void stay(struct shmb_region *region, const struct wire_region_data_result *data,
+		 uint32_t seen)
+{
+	atomic_load(&region->mapped)->generation = (uint32_t)data->generation;
+	atomic_store(&region->capacity, data->capacity);
+	atomic_store(&region->generation_seen, seen);
+	atomic_fetch_and(&region->state, ~(uint32_t)REGION_UNSETTLED);
+}
+
+static int go_there(struct shmb_region *region, struct call *call, uint32_t seen)
+{
+	const struct wire_region_data_result *data = &call->result.data;
+	struct mapped *mapped = atomic_load(&region->mapped);
+	int result, fd;
+
+	if (data->capacity > INT64_MAX || data->size > data->capacity)
+		return region_refuse(region, SHMB_EPROTO, "segment");
+	/* Of a file all descriptors are of the same bytes. A mapping never gets shorter: who is
+	 * about to touch it has looked at the capacity before. */
+	if (data->generation == mapped->generation ||
+	    (region->backing == SHMB_BACKING_FILE && data->capacity <= mapped->mapping.length)) {
+		stay(region, data, seen);
+		return 0;
+	}
+	if (region->flags & SHMB_FIXED)
+		return region_refuse(region, SHMB_ENOTSUP, "SHMB_FIXED: the region has moved");
+	result = mapped_new(region, call->fds[0], data->capacity, (uint32_t)data->generation,
+			    &mapped);
+	if (result < 0)
+		return region_refuse(region, result, "map");
+	fd = call->fds[0];
+	call->fds[0] = -1;
+	if (!region_move(region, mapped, data->capacity, seen, fd))
+		return region_refuse(region, SHMB_ECLOSED, NULL);
+	return 0;
+}
+
+/* `following` is held. */
+static int ask(struct shmb_region *region)
+{
+	struct wire_region_handle params = { .handle = region->handle };
+	/* Before the answer: if it changes after this we ask again. */
+	uint32_t seen = atomic_load(&region->page->generation);
+	struct call *call;
+	int result;
+
+	if (region_closed(region))
+		return region_refuse(region, SHMB_ECLOSED, NULL);
+	/* A copy of its own stays what it is. */
+	if (region->flags & SHMB_PRIVATE) {
+		atomic_store(&region->generation_seen, seen);
+		return 0;
+	}
+	call = call_new(WIRE_REGION_DATA);
+	result = call_answer(region->client, &region->error, call, &params);
+	if (result < 0)
+		return result;
+	result = go_there(region, call, seen);
+	call_free(call);
+	return result;
+}
+
 int region_follow(struct shmb_region *region)
 {
-	/* Whoever may write the page may have written this, so it is no more than a hint. */
-	atomic_store(&region->generation_seen, atomic_load(&region->page->generation));
-	return 0;
+	int result = 0;
+
+	pthread_mutex_lock(&region->following);
+	if (region_has_moved(region)) /* no other thread has been here */
+		result = ask(region);
+	pthread_mutex_unlock(&region->following);
+	return result;
 }
 
 /* ---- Before ---- */
@@ -28,11 +127,6 @@ static int check_state(struct shmb_region *region, uint32_t bars)
 	return 0;
 }
 
-static bool has_moved(const struct shmb_region *region)
-{
-	return atomic_load(&region->page->generation) != atomic_load(&region->generation_seen);
-}
-
 static int check_range(struct shmb_region *region, uint64_t offset, uint64_t length)
 {
 	uint64_t capacity = atomic_load(&region->capacity);
@@ -48,13 +142,10 @@ int region_check_slowly(struct shmb_region *region, uint32_t bars, uint64_t offs
 {
 	int result = fork_crossed(region->generation) ? SHMB_EFORKED : check_state(region, bars);
 
-	if (result == 0 && has_moved(region)) {
-		result = region_follow(region);
-		if (result < 0)
-			region_refuse(region, result, "follow");
-	}
 	if (result == 0 && bars & REGION_PAGE_LOST)
 		result = region_check_page(region);
+	if (result == 0 && region_has_moved(region))
+		result = region_follow(region);
 	if (result == 0)
 		result = check_range(region, offset, length);
 	if (result == 0 && bars & atomic_load(&region->state) & REGION_FAULTED)

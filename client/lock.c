@@ -474,6 +474,11 @@ static bool is_held_by_this_thread(const struct locker *locker)
 	       atomic_load_explicit(&locker->owner, memory_order_relaxed) == locker_self();
 }
 
+bool locker_is_mine(const struct locker *locker)
+{
+	return locker_ready(locker) && is_held_by_this_thread(locker) && locker_still_ready(locker);
+}
+
 /* What was got of a lock that has been closed is nothing. If the holder before died, the next one
  * is to hear of it as if we had not been. */
 static void drop(struct locker *locker, bool died)

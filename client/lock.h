@@ -114,6 +114,9 @@ static inline bool locker_lost(const struct locker *locker)
 	return atomic_load(&locker->state) & LOCKER_LOST;
 }
 
+/* locker_is_mine() - does this thread hold it exclusively? */
+bool locker_is_mine(const struct locker *locker);
+
 /* ---- The slow ways; see the fast ones below ---- */
 
 /* How the slow way begins. */

@@ -6,9 +6,12 @@
 
 #include "client.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-int mapped_new(struct shmb_region *region, int fd, uint64_t bytes, struct mapped **ret_mapped)
+int mapped_new(struct shmb_region *region, int fd, uint64_t bytes, uint32_t generation,
+	       struct mapped **ret_mapped)
 {
 	struct mapped *mapped = calloc(1, sizeof(*mapped));
 	int result;
@@ -16,6 +19,7 @@ int mapped_new(struct shmb_region *region, int fd, uint64_t bytes, struct mapped
 	if (!mapped)
 		return SHMB_ENOMEM;
 	mapped->region = region;
+	mapped->generation = generation;
 	result = map_data(fd, bytes, &region->how, &mapped->mapping);
 	if (result == 0 && !(region->flags & SHMB_UNGUARDED))
 		result = guard_add(&mapped->guarded, &mapped->mapping, &region->state,
@@ -102,7 +106,15 @@ void mapped_release(struct mapped *mapped)
 		let_go(mapped);
 }
 
-bool mapped_supersede(struct shmb_region *region, struct mapped *mapped)
+/* The number stays: the program may have it. */
+static void replace_fd(struct shmb_region *region, int fd)
+{
+	if (region->fd >= 0)
+		dup3(fd, region->fd, O_CLOEXEC);
+	close(fd);
+}
+
+bool mapped_supersede(struct shmb_region *region, struct mapped *mapped, int fd)
 {
 	struct mapped *older;
 
@@ -112,12 +124,14 @@ bool mapped_supersede(struct shmb_region *region, struct mapped *mapped)
 		pthread_mutex_unlock(&region->remapping);
 		return false;
 	}
+	replace_fd(region, fd);
 	older = atomic_load(&region->mapped);
 	mapped->older = older;
 	/* See struct shmb_region. What was lost was lost of the older one. */
 	atomic_store(&region->data, mapped->mapping.data);
 	atomic_store(&region->mapped, mapped);
 	atomic_fetch_and(&region->state, ~(uint32_t)REGION_FAULTED);
+	atomic_fetch_add(&region->state, REGION_MENDED);
 	atomic_store(&older->superseded, true);
 	if (atomic_load(&older->holds) == 0)
 		detach(older);

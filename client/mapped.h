@@ -24,6 +24,7 @@ struct shmb_region;
 struct mapped {
 	struct mapping mapping;
 	struct shmb_region *region;
+	uint32_t generation; /* of the segment, as the broker counts */
 	struct guarded guarded;
 	_Atomic uint32_t holds;  /* views in it */
 	_Atomic bool superseded; /* there is a newer one */
@@ -39,7 +40,8 @@ struct mapped {
  *
  * Return: 0, or as map_data() and guard_add().
  */
-int mapped_new(struct shmb_region *region, int fd, uint64_t bytes, struct mapped **ret_mapped);
+int mapped_new(struct shmb_region *region, int fd, uint64_t bytes, uint32_t generation,
+	       struct mapped **ret_mapped);
 
 /* mapped_free() - unmap all, the older ones, too. Return: NULL. */
 struct mapped *mapped_free(struct mapped *mapped);
@@ -56,8 +58,13 @@ void mapped_leave(struct mapped *mapped);
 struct mapped *mapped_hold(struct shmb_region *region);
 void mapped_release(struct mapped *mapped);
 
-/* mapped_supersede() - make @mapped the region's. Return: false: it is closed, nothing was done. */
-bool mapped_supersede(struct shmb_region *region, struct mapped *mapped);
+/*
+ * mapped_supersede() - make @mapped the region's
+ * @fd: takes the place of the one that the region has kept; consumed
+ *
+ * Return: false: it is closed, nothing was done.
+ */
+bool mapped_supersede(struct shmb_region *region, struct mapped *mapped, int fd);
 
 /* ---- mend.c: memory that has vanished ---- */
 

@@ -101,7 +101,8 @@ static int map_region(struct shmb_region *region, const struct call *call)
 	else
 		result = guard_install_once();
 	if (result == 0)
-		result = mapped_new(region, call->fds[0], region->capacity, &mapped);
+		result = mapped_new(region, call->fds[0], region->capacity,
+				    (uint32_t)call->result.attached.generation, &mapped);
 	if (result < 0)
 		return result;
 	atomic_init(&region->mapped, mapped);
@@ -374,19 +375,29 @@ const char *shmb_region_name(struct shmb_region *region)
 	return region_usable(region) < 0 ? NULL : region->name;
 }
 
+/* For those below that change when the region moves: where it is now, as far as one can tell. */
+static int use_here(struct shmb_region *region)
+{
+	int result = region_usable(region);
+
+	if (result == 0 && unlikely(region_has_moved(region)))
+		region_follow(region);
+	return result;
+}
+
 void *shmb_region_data(struct shmb_region *region)
 {
-	return region_usable(region) < 0 ? NULL : region->data;
+	return use_here(region) < 0 ? NULL : region->data;
 }
 
 uint64_t shmb_region_size(struct shmb_region *region)
 {
-	return region_usable(region) < 0 ? 0 : region_bytes(region);
+	return use_here(region) < 0 ? 0 : region_bytes(region);
 }
 
 uint64_t shmb_region_capacity(struct shmb_region *region)
 {
-	return region_usable(region) < 0 ? 0 : region->capacity;
+	return use_here(region) < 0 ? 0 : region->capacity;
 }
 
 int shmb_region_is_valid(struct shmb_region *region)

@@ -45,6 +45,14 @@ uint64_t region_sequence(struct broker *broker, struct region *region)
 	return region->sequence;
 }
 
+int region_read_word(struct broker *broker, const struct region *region, size_t offset,
+		     uint64_t *ret_value)
+{
+	int fd = borrow(broker, region, SEGMENT_PUBLISH);
+
+	return fd < 0 ? fd : guard_read(fd, ret_value, sizeof(*ret_value), offset);
+}
+
 int region_write_word(struct broker *broker, struct region *region, size_t offset, uint64_t value,
 		      size_t bytes)
 {

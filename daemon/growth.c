@@ -106,8 +106,40 @@ int growth_begin(struct broker *broker, struct attachment *attachment, uint64_t 
 	return answer_fail_system(failure, result, "making the region's memory");
 }
 
+/*
+ * Of a request that comes late the sender may have given up waiting, and the lock back: what others
+ * have written since is not in its copy, though it holds the lock again.
+ */
+static int check_writing(struct broker *broker, const struct region *region, uint64_t expected,
+			 struct failure *failure)
+{
+	uint64_t writing;
+	int result = region_read_word(broker, region, offsetof(struct layout_publish, writing),
+				      &writing);
+
+	if (result < 0)
+		return answer_fail_system(failure, result, "looking at the publish page");
+	return writing == expected
+		       ? 0
+		       : answer_fail(failure, SHMB_EDEADLK, "the lock was given back meanwhile");
+}
+
+/* The publish page is in the store together with the old data, and would go with it. */
+static int keep_page(struct broker *broker, struct region *region)
+{
+	struct segments *segments = &region->segments;
+	int result;
+
+	if (segments->stored[SEGMENT_PUBLISH] != segments->stored[SEGMENT_DATA])
+		return 0;
+	result = store_keep(&broker->store, segments, SEGMENT_BIT(SEGMENT_PUBLISH));
+	if (result == 0 && segments->stored[SEGMENT_PUBLISH] != 0)
+		broker->store.n_fds--; /* of the page there is one */
+	return result;
+}
+
 int growth_check(struct broker *broker, struct attachment *attachment, uint64_t size,
-		 struct failure *failure)
+		 const uint64_t *writing, struct failure *failure)
 {
 	struct region *region = attachment->region;
 	struct growth *growth = region->growth;
@@ -118,9 +150,13 @@ int growth_check(struct broker *broker, struct attachment *attachment, uint64_t 
 	if (size > growth->capacity)
 		return answer_fail_limit(failure, SHMB_EFBIG, "capacity", growth->capacity);
 	result = check_lock(broker, attachment, failure);
+	if (result == 0 && writing)
+		result = check_writing(broker, region, *writing, failure);
 	if (result != 0)
 		return result;
-	result = store_keep(&broker->store, &growth->segments, SEGMENT_BIT(SEGMENT_DATA));
+	result = keep_page(broker, region);
+	if (result == 0)
+		result = store_keep(&broker->store, &growth->segments, SEGMENT_BIT(SEGMENT_DATA));
 	return result < 0 ? answer_fail_system(failure, result, "keeping the region's memory") : 0;
 }
 

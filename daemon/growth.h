@@ -25,9 +25,14 @@ struct session;
 int growth_begin(struct broker *broker, struct attachment *attachment, uint64_t capacity,
 		 int *ret_fd, struct failure *failure);
 
-/* growth_check() - may growth_end() be called? Return: 0, or ANSWER_FAILED. */
+/*
+ * growth_check() - may growth_end() be called?
+ * @writing: what that word of the publish page was when the bytes were copied; NULL: not told
+ *
+ * Return: 0, or ANSWER_FAILED.
+ */
 int growth_check(struct broker *broker, struct attachment *attachment, uint64_t size,
-		 struct failure *failure);
+		 const uint64_t *writing, struct failure *failure);
 
 /* growth_end() - it is the region's; the request must be recorded as done before the next packet
  * goes out */

@@ -204,6 +204,11 @@ uint64_t region_sequence(struct broker *broker, struct region *region);
 int region_write_word(struct broker *broker, struct region *region, size_t offset, uint64_t value,
 		      size_t bytes);
 
+/* region_read_word() - eight bytes of it, which anybody who may write the region can change.
+ * Return: 0, or a negative errno. */
+int region_read_word(struct broker *broker, const struct region *region, size_t offset,
+		     uint64_t *ret_value);
+
 /* region_free() - destroy the memory; for regions that are removed and unattached, and at shutdown
  */
 void region_free(struct broker *broker, struct region *region);

@@ -55,7 +55,11 @@ int serve_region_grown(struct request *request)
 	int result = find_grower(request, params->handle, &attachment);
 
 	if (result == 0)
-		result = growth_check(request->broker, attachment, params->size, &request->failure);
+		result = growth_check(request->broker, attachment, params->size,
+				      params->has & WIRE_HAS(region_grown_params, writing)
+					      ? &params->writing
+					      : NULL,
+				      &request->failure);
 	if (result != 0)
 		return result;
 	request_done(request, NULL, false);

@@ -215,9 +215,12 @@ static void a_resize_is_checked_here_as_far_as_it_goes(void **state)
 	options.capacity = 5000;
 	assert_code(shmb_region_create(client, "a", 100, &options, &region), 0);
 	assert_code(shmb_region_resize(region, 0), SHMB_EINVAL);
-	assert_code(shmb_region_resize(region, 5001), SHMB_EFBIG);
+	assert_code(shmb_region_resize(region, UINT64_MAX), SHMB_EFBIG);
+	/* Beyond the capacity under the lock alone. */
+	assert_code(shmb_region_resize(region, 5001), SHMB_EDEADLK);
 	assert_code(shmb_region_last_error(region, &error), 0);
-	assert_int_equal(error.limit, 5000);
+	assert_string_equal(error.what, "the region's lock is not held");
+	assert_int_equal(fake_count(fake, WIRE_REGION_GROW), 0);
 	assert_int_equal(fake_count(fake, WIRE_REGION_RESIZE), 0);
 	assert_code(shmb_region_resize(region, 5000), 0);
 	fake_wait(fake, WIRE_REGION_RESIZE, 1);
