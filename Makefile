@@ -19,7 +19,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 help:
 	@echo 'make demo        build, then move a real file through shared memory and verify it [FILE=path]'
-	@echo 'make test        build and run every test                 [PRESET=dev|release|clang|asan|tsan]'
+	@echo 'make test        build and run every test                 [PRESET=dev|release|clang|asan|tsan|generic]'
 	@echo 'make test-systemd  boot a real systemd in a namespace, install there, test the units     (root; 77: skipped)'
 	@echo 'make bench       build and measure, each figure beside its floor            [ARGS="--json NAME"]'
 	@echo 'make storm       locks and semaphores while processes are killed  [KILLS=50000 SECONDS=0 SEED=number]'

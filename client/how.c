@@ -124,8 +124,10 @@ int how_apply(const struct attach *attach, const struct mapping *mapping, uint64
 		result = map_make_huge(mapping);
 	if (result < 0)
 		return failed(ret_error, result, "huge");
-	if (attach->flags & SHMB_POPULATE)
+	if (attach->flags & SHMB_POPULATE) {
+		error_what(ret_error, "SHMB_POPULATE", strlen("SHMB_POPULATE"));
 		result = map_touch(mapping, 0, bytes, write);
+	}
 	if (result < 0)
 		return failed(ret_error, result, "SHMB_POPULATE");
 	if (attach->flags & SHMB_PIN)

@@ -78,6 +78,11 @@ static int range_done(struct shmb_region *region, const struct range *range, int
 
 /* ---- Presence ---- */
 
+static bool has_lost_some(const struct shmb_region *region)
+{
+	return atomic_load(&region->state) & REGION_FAULTED;
+}
+
 int shmb_region_touch(struct shmb_region *region, uint64_t offset, uint64_t length)
 {
 	/* Writing would make every page of a file dirty. */
@@ -87,7 +92,13 @@ int shmb_region_touch(struct shmb_region *region, uint64_t offset, uint64_t leng
 
 	if (result < 0)
 		return result;
-	result = map_touch(&range.mapped->mapping, range.offset, range.length, write);
+	if (has_lost_some(region))
+		result = region_mend(region, range.offset, range.length);
+	if (result == 0)
+		result = map_touch(&range.mapped->mapping, range.offset, range.length, write);
+	/* Where the system cannot populate, pages have been touched one by one. */
+	if (result == 0 && has_lost_some(region))
+		result = region_find_lost(region, range.offset, range.length);
 	return range_done(region, &range, result, "touch", 0);
 }
 

@@ -119,9 +119,13 @@ static int reserve_and_apply(struct shmb_region *region, const struct call *call
 	error_what(error, "reserve", strlen("reserve"));
 	if (attach->flags & SHMB_RESERVE && call->result.attached.created)
 		result = map_reserve(call->fds[0], attach->size);
-	return result < 0 ? result
-			  : how_apply(attach, region_mapping(region), region_bytes(region),
-				      region->backing == SHMB_BACKING_FILE, error);
+	if (result == 0)
+		result = how_apply(attach, region_mapping(region), region_bytes(region),
+				   region->backing == SHMB_BACKING_FILE, error);
+	/* Pages were touched one by one, and there was no memory for one of them. */
+	if (result == 0 && atomic_load(&region->state) & REGION_FAULTED)
+		result = SHMB_EBUS;
+	return result;
 }
 
 /* Fills a zeroed region as far as it gets; destroy() undoes it. @error: gets all but the code. */

@@ -6,8 +6,9 @@
  * Pages: what a region's mapping is to the memory management of the system. Part of
  * <shmbroker/shmbroker.h>, whose first comment holds here, too.
  *
- * Ranges are in bytes within the region's size, and are widened to whole pages; length 0 stands for
- * everything from the offset on. A range that is out of bounds is SHMB_EBOUNDS and nothing is done.
+ * Ranges are in bytes within the region's size, and are widened to whole pages, which are huge ones
+ * where the region is made of those of the pool; length 0 stands for everything from the offset on.
+ * A range that is out of bounds is SHMB_EBOUNDS and nothing is done.
  */
 
 #include <shmbroker/shmbroker.h>
@@ -57,8 +58,9 @@ enum shmb_feature {
 /**
  * shmb_supports() - can this system do that, now?
  *
- * Asks the system, not a table of versions; may take some microseconds. What is not supported fails
- * with SHMB_ENOTSUP, or is done without where that is only slower.
+ * Asks the system, not a table of versions; may take some microseconds,
+ * SHMB_FEATURE_TRANSPARENT_HUGE a millisecond, as a huge page is made to find out. What is not
+ * supported fails with SHMB_ENOTSUP, or is done without where that is only slower.
  *
  * Return: 1, 0, or SHMB_EINVAL (no such feature). Advices: shmb_supports_advice() below.
  */
@@ -70,7 +72,9 @@ int shmb_supports(enum shmb_feature feature);
  * shmb_region_touch() - make a range's pages present now, for reading or for reading and writing as
  * the handle can, so that the first access does not fault
  *
- * Nothing is changed, whatever others write meanwhile.
+ * Nothing is changed, whatever others write meanwhile. A file's pages are made present for reading
+ * alone, so that they do not all become dirty; a private handle that can write gets copies, as with
+ * MAP_POPULATE.
  *
  * Return: 0, or SHMB_EBOUNDS, SHMB_ENOMEM, SHMB_EBUS (there is no memory for it, or nothing behind
  * it).
@@ -124,10 +128,12 @@ enum shmb_advice {
  * shmb_region_advise() - tell the system what a range will be used for (madvise(2))
  *
  * No advice changes what a region's bytes are, but one: SHMB_ADVICE_REMOVE frees the memory and
- * makes the bytes zeros for everybody; it needs SHMB_WRITE. SHMB_ADVICE_PREFETCH reads the range of
- * a file ahead, whether it is mapped or not (posix_fadvise(2)), and is WILLNEED for memory.
- * SHMB_ADVICE_FREE and _WIPEONFORK are for private memory: the system refuses them for a shared
- * mapping with SHMB_EINVAL.
+ * makes the bytes zeros for everybody, these bytes alone: what is no whole page is overwritten. It
+ * needs SHMB_WRITE. On a private handle SHMB_ADVICE_DONTNEED gives up what this process has
+ * written, in the whole pages within the range. SHMB_ADVICE_PREFETCH reads the range of a file
+ * ahead, whether it is mapped or not (posix_fadvise(2)), and is WILLNEED for memory.
+ * SHMB_ADVICE_FREE and _WIPEONFORK are for memory with nothing behind it: the system refuses them
+ * for mappings of regions, private ones too, with SHMB_EINVAL.
  *
  * Return: 0, or SHMB_EBOUNDS, SHMB_EINVAL (no such advice, or not for this mapping), SHMB_EMODE,
  * SHMB_ENOTSUP (not on this system), SHMB_ENOMEM, SHMB_EACCES, SHMB_EBUSY (pages were pinned or in
@@ -149,10 +155,10 @@ enum shmb_answer {
 /**
  * shmb_region_huge() - is the mapping backed by huge pages?
  *
- * What the kernel says (/proc/self/smaps), not what was asked for: yes if every page that is
- * present is part of a huge one, no if one is not; unknown if none is present, or the kernel does
- * not tell. Takes as long as the kernel takes to look, some microseconds for each MiB that is
- * present.
+ * What the kernel says (PAGEMAP_SCAN, before Linux 6.7 /proc/self/smaps), not what was asked for:
+ * yes if every page that is present is part of a huge one, no if one is not; unknown if none is
+ * present, or the kernel does not tell. Takes as long as the kernel takes to look, some
+ * microseconds for each MiB that is present; with smaps, of the whole process.
  *
  * Return: enum shmb_answer.
  */

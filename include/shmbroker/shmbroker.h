@@ -114,7 +114,10 @@ enum shmb_region_flags {
 	SHMB_FIXED = 1 << 8,      /* map at options.address or fail: SHMB_EEXIST if anything is
 				     mapped there. Such a handle never moves: after somebody has made
 				     the region grow beyond its capacity it says SHMB_ENOTSUP. */
-	SHMB_EXEC = 1 << 9,       /* may be executed; SHMB_EACCES where the backing forbids it */
+	SHMB_EXEC = 1 << 9,       /* may be executed; SHMB_EACCES where the backing forbids it: a
+				     mount with noexec (of /dev/shm, or the file's), or a policy
+				     such as SELinux or MemoryDenyWriteExecute=. A memfd never
+				     does. */
 	SHMB_NO_ACCESS = 1 << 10, /* map without any access; see shmb_region_protect() */
 	SHMB_NO_CACHE = 1 << 11,  /* past the page cache; SHMB_ENOTSUP where there is no such thing
 				     (Linux) */
@@ -330,7 +333,8 @@ struct shmb_region_options {
 	enum shmb_lifetime lifetime; /* create; default SHMB_ATTACHED */
 	uint64_t capacity; /* create: bytes the region can grow to without moving; 0: its size */
 	uint32_t slots; /* create: attachments that can use its lock at a time, 1 to 1024; 0: 62 */
-	enum shmb_huge huge; /* create; also open: transparent huge pages for this mapping */
+	enum shmb_huge huge; /* create, which rounds the capacity up to whole huge pages where none
+				is given; also open: transparent huge pages for this mapping */
 	void *address;       /* with SHMB_FIXED: where to map, a multiple of the page size */
 	const char *path;    /* create with SHMB_BACKING_FILE; borrowed; links are followed */
 	unsigned file_flags; /* enum shmb_file_flags */
