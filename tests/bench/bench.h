@@ -51,6 +51,7 @@ struct bench_figure {
 /* The figures of each group; the last one's name is NULL. */
 extern const struct bench_figure bench_broker_figures[];
 extern const struct bench_figure bench_copy_figures[];
+extern const struct bench_figure bench_flush_figures[];
 extern const struct bench_figure bench_handoff_figures[];
 extern const struct bench_figure bench_lock_figures[];
 extern const struct bench_figure bench_semaphore_figures[];

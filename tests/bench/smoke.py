@@ -16,7 +16,7 @@ HOT = {"handoff_64": "socket", "handoff_4k": "socket", "handoff_1m": "socket", "
 OTHERS = ["read_4k", "read_64k", "read_1m", "read_64m", "write_4k", "write_64k", "write_1m", "write_64m", "read_u32",
           "lock_shared_pair", "lock_exclusive_pair", "lock_exclusive_2", "lock_exclusive_64", "lock_exclusive_256",
           "lock_exclusive_1024", "sem_pair", "sem_pair_owned", "waiter_cpu_sem", "waiter_cpu_lock",
-          "regions_100k", "open_at_100k", "clients_5k",
+          "regions_100k", "open_at_100k", "clients_5k", "flush_async_64m",
           "recover_100k", "manifest_100k", "resume",
           "read_u8", "write_u8", "write_u32", "read_string", "write_string", "atomic_add", "cursor_read_64",
           "cursor_write_64", "walk_1g", "create_fill_1g", "create_fill_1g_vs_ordinary"]
