@@ -65,6 +65,26 @@ static int write_back(struct shmb_region *region, uint64_t offset, uint64_t leng
 	return result;
 }
 
+/*
+ * Linux tells an error of writing back once for each open file description, and those that the
+ * broker handed its descriptor share one: what one of them hears of, the others never would. So it
+ * tells them. Between its hearing and its telling another may still miss it.
+ */
+static int share_errors(struct shmb_region *region, int result)
+{
+	_Atomic uint32_t *errors = &region->page->flush_errors, *seen = &region->flush.errors_seen;
+	uint32_t now;
+
+	if (!has_something_behind(region))
+		return result;
+	if (result < 0 && region->access & SHMB_WRITE)
+		atomic_fetch_add(errors, 1);
+	now = atomic_load(errors);
+	if (atomic_exchange(seen, now) != now && result == 0)
+		return SHMB_EIO;
+	return result;
+}
+
 static int flush_range(struct shmb_region *region, uint64_t offset, uint64_t length, unsigned flags)
 {
 	struct flush *flush = &region->flush;
@@ -73,18 +93,18 @@ static int flush_range(struct shmb_region *region, uint64_t offset, uint64_t len
 	bool whole = offset == 0 && (length == 0 || length >= size);
 	const struct region_place place = { atomic_load(&region->data) + offset,
 					    atomic_load(&region->state) };
-	int result;
+	int result, after;
 
 	if (length == 0)
 		length = offset < size ? size - offset : 0;
-	result = write_back(region, offset, length, flags);
+	result = share_errors(region, write_back(region, offset, length, flags));
 	/* Closed meanwhile, it may have been the zeros in its place that were flushed. Moved, it
 	 * was the same file. */
-	if (result < 0)
+	after = region_after(region, REGION_LOST, offset, length, &place);
+	if (after < 0)
+		result = after;
+	else if (result < 0)
 		region_refuse(region, result, "flush");
-	else
-		result = region_after(region, REGION_LOST, offset, length, &place);
-	result = result < 0 ? result : 0;
 	atomic_store(&region->last_flush, result);
 	if (result == 0 && whole && !(flags & SHMB_FLUSH_START)) {
 		advance(&flush->bytes_flushed, bytes);

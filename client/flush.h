@@ -14,7 +14,8 @@ struct shmb_region;
 struct flush {
 	_Atomic uint64_t every_bytes, every_writes;
 	_Atomic uint32_t every_ms;
-	_Atomic bool awaited; /* the timer knows that something is pending */
+	_Atomic bool awaited;         /* the timer knows that something is pending */
+	_Atomic uint32_t errors_seen; /* of the publish page's flush_errors */
 	/* All that ever was, so that no two threads have to agree on what is left. */
 	_Atomic uint64_t bytes, bytes_flushed;
 	_Atomic uint64_t writes, writes_flushed;

@@ -86,6 +86,7 @@ static int map_page(struct shmb_region *region, int fd)
 	if (region->page->magic != LAYOUT_PUBLISH_MAGIC ||
 	    region->page->version != LAYOUT_PUBLISH_VERSION)
 		return atomic_load(&region->state) & REGION_PAGE_LOST ? SHMB_EBUS : SHMB_EPROTO;
+	atomic_init(&region->flush.errors_seen, atomic_load(&region->page->flush_errors));
 	region->locker.page = writable ? region->page : NULL;
 	region->locker.may_mark = writable;
 	return 0;

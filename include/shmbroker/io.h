@@ -324,8 +324,8 @@ struct shmb_flush_policy {
 	size_t struct_size;
 	uint64_t every_bytes;  /* when so many have been written since the last flush; 0: never */
 	uint64_t every_writes; /* 1: each write is on the disk when it returns */
-	uint32_t every_ms;     /* milliseconds: no written byte waits longer, by a thread that all
-				  handles of the client share */
+	uint32_t every_ms;     /* milliseconds after which a written byte is on its way to the disk,
+				  by a thread that all handles of the client share */
 };
 
 #define SHMB_FLUSH_POLICY_INIT                            \
@@ -339,7 +339,10 @@ struct shmb_flush_policy {
  * All writing functions of the library count; what is written through views and pointers does not:
  * tell it with shmb_region_wrote(). A flush that fails makes the write that caused it fail with its
  * error (the bytes are in the region); one of the timer shows in shmb_region_last_flush() and is
- * tried again. With every_ms what is pending is flushed when the handle is closed.
+ * tried again. With every_ms what is pending is flushed when the handle is closed, and when the
+ * client is freed, whose thread ends then. Each flush is of all that the handle's range has,
+ * others' writes included; with SHMB_LOCKED the lock is held meanwhile. A policy of zeros ends
+ * counting.
  *
  * Return: 0, or SHMB_EINVAL, SHMB_EMODE (it cannot be written), SHMB_ENOMEM (every_ms: no thread).
  */
@@ -360,13 +363,13 @@ uint64_t shmb_region_pending(struct shmb_region *region);
 
 /* ---- In the background ----
  *
- * A few threads of the client, started when they are needed and ended when they have been idle, do
- * what would block; shmb_client_process() runs the callbacks, in the order in which the operations
- * ended. Operations of one region that touch the same bytes are not ordered among each other.
- * Closing or freeing a region cancels its operations: those that have not begun end with
- * SHMB_ECANCELED, one that is under way is waited for, and its callback still runs with what became
- * of it; nothing touches the caller's buffers after that. Freeing the client waits likewise, and no
- * callback runs any more.
+ * Two threads of the client at most, started when they are needed and ended when they have been
+ * idle for some seconds, do what would block; shmb_client_process() runs the callbacks, in the
+ * order in which the operations ended. Operations begin in the order in which they were asked for,
+ * but those that touch the same bytes are not ordered among each other. Closing or freeing a region
+ * cancels its operations: those that have not begun end with SHMB_ECANCELED, one that is under way
+ * is waited for, and its callback still runs with what became of it; nothing touches the caller's
+ * buffers after that. Freeing the client waits likewise, and no callback runs any more.
  *
  * Making a region is asynchronous by itself: shmb_region_create_async().
  */
@@ -381,7 +384,9 @@ typedef void (*shmb_done_fn)(int status, void *userdata);
  * shmb_region_remove_async() - as shmb_region_remove(); asks the broker, needs no thread
  *
  * Return: 0 (@callback will run exactly once, with 0 or the error), or an error (it will not):
- * SHMB_EINVAL, SHMB_EBOUNDS, SHMB_EMODE, SHMB_ENOMEM, SHMB_EBUSY (too many in flight).
+ * SHMB_EINVAL, SHMB_EBOUNDS, SHMB_EMODE, SHMB_ENOMEM, SHMB_EBUSY (1024 are in flight, counted until
+ * their callbacks run), SHMB_ECLOSED (the client was freed). What the bytes are when its turn comes
+ * is what counts: a region that was made smaller meanwhile is SHMB_EBOUNDS then.
  */
 int shmb_region_write_async(struct shmb_region *region, uint64_t offset, const void *buffer,
 			    size_t length, shmb_done_fn callback, void *userdata);

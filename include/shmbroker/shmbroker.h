@@ -806,7 +806,12 @@ enum shmb_flush_flags {
  * in <shmbroker/io.h>. Memory (shm, memfd, hugetlb) has nothing behind it and a private mapping is
  * nobody else's, so this succeeds without doing anything there.
  *
- * Return: 0, or SHMB_EBOUNDS, SHMB_EINVAL, SHMB_EIO, SHMB_ENOSPC.
+ * Any handle may flush, whatever its access. After SHMB_EIO bytes may be lost, as after a failed
+ * fsync(2): Linux does not try again. What a handle that can write could not write back, every other
+ * one hears of as well, once, at its next flush.
+ *
+ * Return: 0, or SHMB_EBOUNDS, SHMB_EINVAL, SHMB_EIO, SHMB_ENOSPC, SHMB_EDQUOT, SHMB_EBUS, or
+ * SHMB_ECLOSED (by another thread before it was done).
  */
 int shmb_region_flush(struct shmb_region *region, uint64_t offset, uint64_t length, unsigned flags);
 

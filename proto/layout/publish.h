@@ -67,7 +67,8 @@ struct layout_publish {
 	uint8_t reserved2[52];
 
 	/* 448 */
-	uint8_t reserved3[LAYOUT_PUBLISH_BYTES - 448];
+	_Atomic uint32_t flush_errors; /* times that a writer could not write its file back */
+	uint8_t reserved3[LAYOUT_PUBLISH_BYTES - 452];
 };
 
 /* What an exclusive holder's death has left; the lock's own word is what lockers go by. */

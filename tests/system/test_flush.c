@@ -326,7 +326,6 @@ CASE(F30_what_the_disk_refuses_is_told_and_kept, PRIVATE)
 	disk_fail(EINTR, 3); /* which is no error */
 	CHECK_OK(shmb_region_flush(region, 0, 0, 0));
 	CHECK_OK(shmb_region_last_flush(region));
-	CHECK_OK(shmb_region_flush(reader, 0, 0, 0));
 
 	CHECK_CODE(shmb_region_flush(region, 0, SIZE + 1, 0), SHMB_EBOUNDS);
 	CHECK_CODE(shmb_region_flush(region, SIZE + 1, 0, 0), SHMB_EBOUNDS);
@@ -337,6 +336,33 @@ CASE(F30_what_the_disk_refuses_is_told_and_kept, PRIVATE)
 	CHECK_CODE(shmb_region_flush(region, 0, 0, 0), SHMB_ECLOSED);
 	shmb_region_free(region);
 	shmb_region_free(reader);
+	shmb_client_free(client);
+}
+
+/* The kernel tells one of those that share the broker's descriptor, and thinks that all know. */
+CASE(F30_what_one_could_not_write_others_hear_of_once, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *one = create_file(broker, client, "f", SIZE);
+	struct shmb_region *two = open_region(client, "f", SHMB_READ | SHMB_WRITE);
+	struct shmb_region *reader = open_region(client, "f", SHMB_READ), *late;
+
+	begin();
+	disk_fail(EIO, 1);
+	CHECK_CODE(shmb_region_flush(one, 0, PAGE, 0), SHMB_EIO);
+	late = open_region(client, "f", SHMB_READ | SHMB_WRITE);
+	CHECK_CODE(shmb_region_flush(two, SIZE - PAGE, 0, 0), SHMB_EIO);
+	CHECK_CODE(shmb_region_last_flush(two), SHMB_EIO);
+	CHECK_CODE(shmb_region_flush(reader, 0, 0, 0), SHMB_EIO);
+	CHECK_OK(shmb_region_flush(late, 0, 0, 0));
+	CHECK_OK(shmb_region_flush(one, 0, 0, 0));
+	CHECK_OK(shmb_region_flush(two, 0, 0, 0));
+	CHECK_OK(shmb_region_flush(reader, 0, 0, 0));
+	CHECK_OK(shmb_region_last_flush(reader));
+	shmb_region_free(one);
+	shmb_region_free(two);
+	shmb_region_free(reader);
+	shmb_region_free(late);
 	shmb_client_free(client);
 }
 
