@@ -807,8 +807,8 @@ enum shmb_flush_flags {
  * nobody else's, so this succeeds without doing anything there.
  *
  * Any handle may flush, whatever its access. After SHMB_EIO bytes may be lost, as after a failed
- * fsync(2): Linux does not try again. What a handle that can write could not write back, every other
- * one hears of as well, once, at its next flush.
+ * fsync(2): Linux does not try again. What a handle that can write could not write back, every
+ * other one hears of as well, once, at its next flush.
  *
  * Return: 0, or SHMB_EBOUNDS, SHMB_EINVAL, SHMB_EIO, SHMB_ENOSPC, SHMB_EDQUOT, SHMB_EBUS, or
  * SHMB_ECLOSED (by another thread before it was done).
