@@ -264,6 +264,9 @@ CASE(F06_a_region_can_be_made_privately, PRIVATE)
 	CHECK_INT(byte_at(region, 0), 0);
 	CHECK_OK(shmb_region_write_u8(region, 0, 8));
 	CHECK_INT(byte_at(ours, 0), 7);
+	/* All pages were made present for writing, so all are copies. */
+	CHECK_OK(shmb_region_write_u8(region, 2 * PAGE, 9));
+	CHECK_INT(byte_at(ours, 2 * PAGE), 0);
 	shmb_region_free(region);
 	shmb_region_free(ours);
 	shmb_client_free(client);

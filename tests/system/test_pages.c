@@ -211,6 +211,13 @@ CASE(F07_no_memory_is_an_error_not_a_signal, PRIVATE, .shm_mount = "size=512k")
 	CHECK_CODE(shmb_region_create(client, "r", SIZE, &options, &none), SHMB_EBUS);
 	CHECK(!none);
 	CHECK_STRING(last_of_client(client).what, "SHMB_POPULATE");
+	/* Nor does anything stay mapped, if it was told to. */
+	options.address = mmap(NULL, 2 * SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(options.address != MAP_FAILED);
+	CHECK_OK(munmap(options.address, 2 * SIZE));
+	options.flags |= SHMB_FIXED | SHMB_STAY_MAPPED;
+	CHECK_CODE(shmb_region_create(client, "r", SIZE, &options, &none), SHMB_EBUS);
+	CHECK_STRING(smaps_protection(options.address), "");
 	UNTIL(broker, broker_stat(broker, "regions") == 0); /* it was given back */
 	region = create_with(client, "r", 0);
 	CHECK_CODE(shmb_region_touch(region, 0, 0), SHMB_EBUS);
