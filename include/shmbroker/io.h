@@ -143,9 +143,10 @@ static inline int64_t shmb_cursor_read(struct shmb_cursor *cursor, void *buffer,
 	 * that was copied.
 	 */
 	const uint64_t *words = cursor->_words;
-	uint64_t position = cursor->position, end = cursor->_end;
+	uint64_t position = cursor->position, next;
 
-	if (__builtin_expect(length <= end && position <= end - length &&
+	if (__builtin_expect(!__builtin_add_overflow(position, length, &next) &&
+				     next <= cursor->_end &&
 				     __atomic_load_n(words, __ATOMIC_RELAXED) == cursor->_seen_size,
 			     1)) {
 		memcpy(buffer, cursor->_data + position, length);
@@ -156,7 +157,7 @@ static inline int64_t shmb_cursor_read(struct shmb_cursor *cursor, void *buffer,
 				    __atomic_load_n((const uint32_t *)(const void *)(words + 2),
 						    __ATOMIC_RELAXED) == cursor->_seen_segment,
 			    1)) {
-			cursor->position = position + length;
+			cursor->position = next;
 			return (int64_t)length;
 		}
 	}

@@ -5,7 +5,6 @@
  * lives.
  */
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <unistd.h>
 
 #include <shmbroker/io.h>
@@ -146,7 +145,8 @@ CASE(F34_walks_and_atomics_tell_at_the_end, PRIVATE)
 	SYS(ftruncate(fd, SIZE));
 	CHECK_OK(shmb_region_atomics64(region, 9 * PAGE, 1, &atomics));
 	SYS(ftruncate(fd, 5 * PAGE));
-	atomic_fetch_add(&atomics.words[0], 1);
+	/* Not an atomic access: ThreadSanitizer makes them within a lock of its own. */
+	*(volatile uint64_t *)(void *)atomics.words = 1;
 	CHECK_CODE(shmb_atomics64_release(&atomics), SHMB_EBUS);
 	close(fd);
 	shmb_region_free(region);
