@@ -180,32 +180,37 @@ static int hold_for_write(struct shmb_region *region, uint64_t offset, uint64_t 
 }
 
 /*
- * One read, of at most @length bytes, into the region.
- *
- * If the region has moved to another segment meanwhile, what was read goes there, too: it cannot be
- * read again.
+ * What was read is at @place. The read may have waited for long: if the region has moved to another
+ * segment meanwhile, it goes there, too, for it cannot be read again.
  */
+static int settle(struct shmb_region *region, uint64_t offset, size_t length,
+		  const struct region_place *place)
+{
+	struct region_place now;
+	int result = region_check_write(region, offset, length, &now);
+
+	if (result == 0 && now.data == place->data)
+		result = region_after(region, REGION_LOST, offset, length, place);
+	else if (result == 0)
+		result = 1;
+	return result > 0 ? io_put(region, offset, place->data, length) : result;
+}
+
+/* One read, of at most @length bytes, into the region. Return: how many; 0: end, or an error. */
 static ssize_t read_piece(struct transfer *transfer, size_t length, int *ret_result)
 {
 	uint64_t at = transfer->offset + transfer->done;
-	struct mapped *mapped;
 	struct region_place place;
-	int result;
+	struct mapped *mapped;
 	ssize_t n;
 
 	*ret_result = hold_for_write(transfer->region, at, length, &mapped, &place);
 	if (*ret_result < 0)
 		return 0;
 	n = read(transfer->fd, place.data, length);
-	if (n < 0) {
-		result = try_again(transfer, POLLIN, "read");
-	} else {
-		result = region_after(transfer->region, REGION_LOST, at, (uint64_t)n, &place);
-		if (result > 0)
-			result = io_put(transfer->region, at, place.data, (size_t)n);
-	}
+	*ret_result = n < 0 ? try_again(transfer, POLLIN, "read")
+			    : settle(transfer->region, at, (size_t)n, &place);
 	mapped_release(mapped);
-	*ret_result = result;
 	return n;
 }
 
