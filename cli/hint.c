@@ -79,7 +79,7 @@ const char *hint_for(const struct cli *cli, int code, const char *what)
 		hint = hint_for_coordination(cli, code);
 	if (hint == NULL)
 		hint = hint_for_what(code, what);
-	if (hint != NULL)
+	if (hint != NULL || strcmp(what, "file") == 0) /* what is said of regions is not for it */
 		return hint;
 	switch (code) {
 	case SHMB_EINVAL:
@@ -117,9 +117,7 @@ const char *hint_for(const struct cli *cli, int code, const char *what)
 	case SHMB_EMODE:
 		return "this needs write access to the region";
 	case SHMB_EFBIG:
-		return create ? "the broker's limit is max-region, see shmbroker.conf(5)"
-			      : "the capacity is fixed when a region is made, see create "
-				"--capacity";
+		return "the broker's limit is max-region, see shmbroker.conf(5)";
 	case SHMB_EDQUOT:
 		return "limits are set in shmbroker.conf(5); `shmbctl ls -l` tells what is in use";
 	case SHMB_ENOSPC:
