@@ -202,6 +202,7 @@ void growth_end(struct broker *broker, struct region *region, uint64_t size)
 	manifest_commit(&broker->manifest);
 	STEP();
 	growth_show(broker, region);
+	STEP();
 	region_destroy_segments(broker, &old, capacity);
 }
 

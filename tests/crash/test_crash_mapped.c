@@ -64,6 +64,17 @@ static void run_tickets(struct broker *broker, struct part *part)
 		   SHMB_ENOENT);
 }
 
+static void run_ticket(struct broker *broker, struct part *part)
+{
+	struct shmb_region *region = play_make(part, NULL, PAGE, 0, SHMB_ATTACHED), *other = NULL;
+	struct shmb_ticket ticket;
+
+	CHECK_OK(shmb_region_ticket(region, SHMB_READ, &ticket));
+	CHECK_OK(shmb_region_redeem(part->client, ticket.text, SHMB_READ, NULL, &other));
+	shmb_region_free(other);
+	shmb_region_free(region);
+}
+
 static void run_file(struct broker *broker, struct part *part)
 {
 	struct shmb_region_info info = { .struct_size = sizeof(info) };
@@ -113,6 +124,14 @@ CASE(F33_growing_stored_memory_at_every_step, STEPS, .fd_store = 64)
 CASE(F33_growing_twice_in_a_row, STEPS)
 {
 	PLAY(on_mapped, SHMB_BACKING_SHM, 29);
+}
+
+/* A ticket is written down again by each daemon that takes over. */
+CASE(F04_a_ticket_at_pairs_of_steps, STEPS)
+{
+	static const struct scenario scenario = { "ticket", NULL, run_ticket, 15 };
+
+	play_pairs(broker, &scenario, SHMB_BACKING_SHM);
 }
 
 CASE(F02_files_at_every_step, STEPS, .fd_store = 64)
