@@ -290,6 +290,21 @@ CASE(F32_errors_arrive, PRIVATE)
 	shmb_client_free(client);
 }
 
+CASE(F32_memory_that_vanishes_is_an_error_there_too, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *file = create_file(broker, client, "f", SIZE);
+	struct told_operation told = { 0 };
+
+	begin();
+	SYS(truncate(broker_path(broker, "f"), 0));
+	CHECK_OK(shmb_region_write_async(file, SIZE / 2, "x", 1, on_done, &told));
+	process_until(client, 1);
+	CHECK_CODE(told.status, SHMB_EBUS);
+	shmb_region_free(file);
+	shmb_client_free(client);
+}
+
 CASE(F32_without_a_thread_or_memory_nothing_is_begun, PRIVATE)
 {
 	struct shmb_client *client;

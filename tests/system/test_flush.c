@@ -434,6 +434,7 @@ CASE(F31_without_a_policy_nothing_is_flushed_or_counted, PRIVATE)
 	CHECK_INT(policy.every_writes, 0);
 	CHECK_INT(policy.every_ms, 0);
 	CHECK_INT(policy.struct_size, sizeof(policy));
+	CHECK_OK(shmb_region_write(region, 0, "x", 1, 0));
 	CHECK_INT(disk_calls(), calls);
 	shmb_region_free(region); /* without every_ms closing flushes nothing */
 	CHECK_INT(disk_calls(), calls);
