@@ -229,9 +229,9 @@ static struct shmb_region *first_due(const struct background *background)
 	struct shmb_region *region, *first = NULL;
 
 	LIST_FOREACH(region, &background->timed, background.link)
-	if (region->background.due != 0 &&
-	    (!first || region->background.due < first->background.due))
-		first = region;
+		if (region->background.due != 0 &&
+		    (!first || region->background.due < first->background.due))
+			first = region;
 	return first;
 }
 
@@ -423,6 +423,8 @@ static void end_timed(struct shmb_region *region)
 	LIST_REMOVE(region, background.link);
 	region->background.timed = false;
 	region->background.due = 0;
+	/* The thread that was kept for it need not be any more. */
+	pthread_cond_broadcast(&region->client->background->wake);
 }
 
 int background_time(struct shmb_region *region, bool timed)

@@ -102,8 +102,8 @@ static void end_file(struct shmb_region *region)
 	LIST_REMOVE(region, watch.file_link);
 	region->watch.file_watch = -1;
 	LIST_FOREACH(other, &client->file_watchers, watch.file_link)
-	if (other->watch.file_watch == number)
-		return;
+		if (other->watch.file_watch == number)
+			return;
 	if (!client_forked(client))
 		file_events_remove(client->files, number);
 }
@@ -162,10 +162,11 @@ static void on_file_change(void *context, int number, enum file_change change)
 	struct shmb_region *region;
 
 	LIST_FOREACH(region, &client->file_watchers, watch.file_link)
-	if ((number < 0 || region->watch.file_watch == number) && concerns(region, change)) {
-		region->watch.events |= SHMB_EVENT_FILE;
-		queue(region);
-	}
+		if ((number < 0 || region->watch.file_watch == number) &&
+		    concerns(region, change)) {
+			region->watch.events |= SHMB_EVENT_FILE;
+			queue(region);
+		}
 }
 
 void watch_files(struct shmb_client *client)
