@@ -69,7 +69,7 @@ static int scan_on(int pagemap, struct scan *scan, struct stretch stretches[STRE
 
 static int scan_all(int pagemap, struct scan *scan)
 {
-	struct stretch stretches[STRETCHES];
+	struct stretch stretches[STRETCHES] = { 0 }; /* valgrind does not know who fills it */
 	int answer = SHMB_UNKNOWN, n;
 
 	while ((n = scan_on(pagemap, scan, stretches)) > 0) {
