@@ -9,13 +9,14 @@ KILLS ?= 50000
 SECONDS ?= 0
 SEED ?=
 PRESET ?= dev
+TESTS ?=
 # What to put before ctest, such as `setarch -R` for sanitizers on kernels whose address space they do not know.
 RUN ?=
 
 # No built-in rules: nothing here is made by make itself.
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := all
-.PHONY: help all demo test test-systemd bench storm storm-daemon install lint format tidy fuzz model coverage deps deps-ci clean
+.PHONY: help all demo test test-systemd bench storm storm-daemon install lint format tidy fuzz valgrind model coverage deps deps-ci clean
 
 help:
 	@echo 'make demo        build, then move a real file through shared memory and verify it [FILE=path]'
@@ -29,6 +30,7 @@ help:
 	@echo 'make format      lay out every C and C++ file as .clang-format says'
 	@echo 'make tidy        clang-tidy, its analyzer included'
 	@echo 'make fuzz        run each fuzzer                                             [FUZZ_SECONDS=60]'
+	@echo 'make valgrind    the tests of rows F01 to F39 under memcheck                  [TESTS=regex]'
 	@echo 'make model       check the models of locks and semaphores with spin, mutations included'
 	@echo 'make coverage    run the tests with gcov and print the share of lines they reach'
 	@echo 'make deps        install the missing Debian packages, nothing else'
@@ -85,6 +87,11 @@ fuzz: deps-ci
 	cmake --preset fuzz >/dev/null
 	cmake --build --preset fuzz -j $(JOBS) --target tests/fuzz/all
 	tests/tools/fuzz build/fuzz $(FUZZ_SECONDS) $(JOBS)
+
+valgrind: deps-ci
+	cmake --preset dev >/dev/null
+	cmake --build --preset dev -j $(JOBS)
+	tests/tools/valgrind build/dev $(JOBS) $(TESTS)
 
 model: deps-ci
 	tests/model/check --jobs $(JOBS) build/model

@@ -139,3 +139,59 @@ TEST_CASE("F27_cpp_atomics_count_exactly")
 	}
 	CHECK(code_of([&] { (void)region.atomics<std::uint32_t>(60, 2); }) == SHMB_EBOUNDS);
 }
+
+namespace
+{
+
+/* May it be unmapped while @hold is there, and is it free afterwards? Each time exactly one of them
+ * is held. */
+template <class Hold> void check_hold(shmb::client &client, Hold hold)
+{
+	shmb::region_options options;
+	int fd = -1;
+
+	options.flags = SHMB_KEEP_FD;
+	shmb::region region = shmb::region::create(client, 4096, options);
+	{
+		auto held = hold(region);
+
+		CHECK(shmb_region_unmap(region.get(), &fd) == SHMB_EBUSY);
+		auto second = hold(region);
+		auto moved = std::move(held);
+		CHECK(shmb_region_unmap(region.get(), &fd) == SHMB_EBUSY);
+		moved = std::move(second);
+	}
+	CHECK(shmb_region_unmap(region.get(), &fd) == 0);
+	::close(fd);
+}
+
+} // namespace
+
+TEST_CASE("F03_cpp_what_is_held_keeps_the_mapping_and_lets_go_of_it_once")
+{
+	shmb::client client = shmb::client::connect();
+	shmb::region_options options;
+	int fd = -1;
+
+	check_hold(client, [](shmb::region &region) { return region.view<int>(); });
+	check_hold(client, [](shmb::region &region) { return region.window(0); });
+	check_hold(client, [](shmb::region &region) { return region.window(0).narrow(1); });
+	check_hold(client, [](shmb::region &region) { return region.atomics<std::uint32_t>(0); });
+	check_hold(client, [](shmb::region &region) { return region.atomics<std::uint64_t>(0); });
+
+	options.flags = SHMB_KEEP_FD;
+	shmb::region region = shmb::region::create(client, 4096, options);
+	{
+		shmb::cursor cursor(region);
+
+		CHECK(shmb_region_unmap(region.get(), &fd) == SHMB_EBUSY);
+	}
+	{
+		shmb::walk<std::byte> walk = region.walk<std::byte>(100);
+
+		CHECK(shmb_region_unmap(region.get(), &fd) == SHMB_EBUSY);
+		walk.close();
+	}
+	CHECK(shmb_region_unmap(region.get(), &fd) == 0);
+	::close(fd);
+}
