@@ -114,6 +114,7 @@ int main(int argc, char **argv)
 	int fd;
 
 	program = argv[0];
+	(void)signal(SIGBUS, SIG_DFL); /* whatever a sanitizer has made of it */
 	if (argc == 3 && strcmp(argv[1], "by hand") == 0)
 		return by_hand(argv[2]);
 	if (argc == 3)
