@@ -70,6 +70,16 @@ int system_populate(void *data, size_t length, bool write)
 	return SHMB_ENOTSUP;
 }
 
+int system_pin(void *data, size_t length)
+{
+	return mlock(data, length) == 0 ? 0 : errno;
+}
+
+int system_unpin(void *data, size_t length)
+{
+	return munlock(data, length) == 0 ? 0 : errno;
+}
+
 int system_pin_on_fault(void *data, size_t length)
 {
 	return ENOSYS;

@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -65,6 +66,17 @@ int system_no_dump(void *data, size_t length)
 int system_allocate(int fd, uint64_t offset, uint64_t length)
 {
 	return fallocate(fd, 0, (off_t)offset, (off_t)length) == 0 ? 0 : errno;
+}
+
+/* Sanitizers make mlock(2) and munlock(2) do nothing; these calls they leave alone. */
+int system_pin(void *data, size_t length)
+{
+	return mlock2(data, length, 0) == 0 ? 0 : errno;
+}
+
+int system_unpin(void *data, size_t length)
+{
+	return syscall(SYS_munlock, data, length) == 0 ? 0 : errno;
 }
 
 int system_pin_on_fault(void *data, size_t length)

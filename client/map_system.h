@@ -37,8 +37,15 @@ int system_flush_start(int fd, void *data, uint64_t offset, size_t length);
  * or an errno. */
 int system_flush_end(int fd);
 
-/* system_pin_on_fault() - mlock(2) without making anything present. Return: 0 or an errno. */
+/*
+ * system_pin(), system_unpin() - mlock(2), munlock(2)
+ * system_pin_on_fault() - the first without making anything present
+ *
+ * Return: 0 or an errno.
+ */
+int system_pin(void *data, size_t length);
 int system_pin_on_fault(void *data, size_t length);
+int system_unpin(void *data, size_t length);
 
 /* system_advice() - for madvise(2). Return: the system's number, -1: it has none. */
 int system_advice(enum shmb_advice advice);

@@ -332,7 +332,7 @@ static bool beyond_limit(const struct pages *pages, uint64_t *ret_limit)
 	 * pinning without making anything present fails for nothing else. */
 	switch (system_pin_on_fault(pages->start, pages->length)) {
 	case 0:
-		munlock(pages->start, pages->length);
+		system_unpin(pages->start, pages->length);
 		return false;
 	case ENOSYS: /* the likelier of the two, where there is a limit */
 		return geteuid() != 0;
@@ -346,14 +346,14 @@ int map_pin(const struct mapping *mapping, uint64_t offset, uint64_t length, uin
 	struct pages pages = widen(mapping, offset, length);
 	int number, result;
 
-	if (pages.length == 0 || mlock(pages.start, pages.length) == 0)
+	number = pages.length > 0 ? system_pin(pages.start, pages.length) : 0;
+	if (number == 0)
 		return 0;
-	number = errno;
 	if ((number == ENOMEM || number == EPERM || number == EAGAIN) &&
 	    beyond_limit(&pages, ret_limit))
 		return SHMB_EDQUOT;
 	/* The pages are marked, and some of them could not be had: which is it? */
-	munlock(pages.start, pages.length);
+	system_unpin(pages.start, pages.length);
 	result = system_populate(pages.start, pages.length, false);
 	return result == SHMB_EBUS ? result : error_from_errno(number);
 }
@@ -362,9 +362,9 @@ int map_unpin(const struct mapping *mapping, uint64_t offset, uint64_t length)
 {
 	struct pages pages = widen(mapping, offset, length);
 
-	if (pages.length == 0 || munlock(pages.start, pages.length) == 0)
-		return 0;
-	return error_from_errno(errno);
+	int number = pages.length > 0 ? system_unpin(pages.start, pages.length) : 0;
+
+	return number == 0 ? 0 : error_from_errno(number);
 }
 
 int map_advise(const struct mapping *mapping, uint64_t offset, uint64_t length,
@@ -454,7 +454,7 @@ static int can_pin(void)
 
 	if (data == MAP_FAILED)
 		return 0;
-	number = mlock(data, page) == 0 ? 0 : errno;
+	number = system_pin(data, page);
 	munmap(data, page);
 	/* That what is allowed is used up does not matter. */
 	return number != EPERM && number != ENOSYS;

@@ -37,14 +37,17 @@ int main(void)
 
 enum { LENGTH = 8 << 20 };
 
+/* Not beside others of its kind: the kernel would make one mapping of them. */
 static char *map_private(void)
 {
 	size_t huge = map_huge_unit();
-	char *room =
-		mmap(NULL, 2 * LENGTH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *room = mmap(NULL, 3 * LENGTH, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *data;
 
 	assert_true(room != MAP_FAILED);
-	return room + (-(uintptr_t)room & (huge - 1));
+	data = room + LENGTH;
+	data += huge > 0 ? -(uintptr_t)data & (huge - 1) : 0;
+	assert_int_equal(mprotect(data, LENGTH, PROT_READ | PROT_WRITE), 0);
+	return data;
 }
 
 static void check_both(const char *data, size_t length, int expected)
