@@ -144,7 +144,7 @@ int shmb_error_format(const struct shmb_error *error, char *buffer, size_t size)
 	copy.what[sizeof(copy.what) - 1] = '\0';
 	if (copy.code == 0)
 		return snprintf(buffer, size, "no error");
-	if (copy.code == SHMB_EBOUNDS)
+	if (copy.code == SHMB_EBOUNDS || (copy.code == SHMB_EBUS && copy.length > 0))
 		return format_bounds(&copy, buffer, size);
 	if (copy.code == SHMB_EALIGN)
 		return format_align(&copy, buffer, size);
