@@ -9,6 +9,7 @@
 #include "broker.h"
 #include "dispatch.h"
 #include "log.h"
+#include "overlay.h"
 #include "peer.h"
 #include "session.h"
 #include "wire/packet.h"
@@ -86,6 +87,7 @@ int adopt_begin(struct peer *peer)
 static bool is_local(int fd)
 {
 	struct statfs fs;
+	struct stat st;
 
 	if (fstatfs(fd, &fs) < 0)
 		return false;
@@ -101,8 +103,9 @@ static bool is_local(int fd)
 	case BCACHEFS_SUPER_MAGIC:
 	case MSDOS_SUPER_MAGIC:
 	case EXFAT_SUPER_MAGIC:
-	case OVERLAYFS_SUPER_MAGIC:
 		return true;
+	case OVERLAYFS_SUPER_MAGIC: /* may be over anything */
+		return fstat(fd, &st) == 0 && overlay_is_mounted(st.st_dev);
 	default:
 		return false;
 	}

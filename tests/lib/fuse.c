@@ -7,13 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,6 +24,7 @@ enum { ROOT = FUSE_ROOT_ID, FILE_NODE = 2, FILE_BYTES = 8192 };
 struct stubborn {
 	char directory[128];
 	pid_t server;
+	int alive; /* the server ends when nobody holds it */
 	struct words {
 		_Atomic unsigned hangs; /* enum stubborn_hang */
 		_Atomic unsigned n_hanging;
@@ -120,15 +120,28 @@ static bool hangs(const struct stubborn *stubborn, uint32_t opcode)
 	       (opcode == FUSE_GETATTR && hangs & STUBBORN_STAT);
 }
 
-static _Noreturn void serve(const struct stubborn *stubborn, int device)
+/* An end of the mount's owner is an end of this, whoever it had become: a signal would not get
+ * through from another user. */
+static void await(int device, int alive)
+{
+	struct pollfd fds[2] = { { .fd = device, .events = POLLIN }, { .fd = alive } };
+
+	while (poll(fds, 2, -1) < 0 && errno == EINTR)
+		;
+	if (fds[1].revents)
+		_exit(0);
+}
+
+static _Noreturn void serve(const struct stubborn *stubborn, int device, int alive)
 {
 	static char buffer[FUSE_MIN_READ_BUFFER + 65536];
 	const struct fuse_in_header *in = (const struct fuse_in_header *)buffer;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (;;) {
-		ssize_t n = read(device, buffer, sizeof(buffer));
+		ssize_t n;
 
+		await(device, alive);
+		n = read(device, buffer, sizeof(buffer));
 		if (n < 0 && (errno == EINTR || errno == ENOENT || errno == EAGAIN))
 			continue;
 		if (n < (ssize_t)sizeof(*in))
@@ -155,6 +168,7 @@ struct stubborn *stubborn_mount(const char *directory)
 {
 	int device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	struct stubborn *stubborn;
+	int alive[2];
 
 	if (device < 0)
 		return NULL;
@@ -167,9 +181,14 @@ struct stubborn *stubborn_mount(const char *directory)
 	SYS(unshare(CLONE_NEWNS));
 	SYS(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
 	mount_at(directory, device);
+	SYS(pipe2(alive, O_CLOEXEC));
 	stubborn->server = SYS(fork());
-	if (stubborn->server == 0)
-		serve(stubborn, device);
+	if (stubborn->server == 0) {
+		close(alive[1]);
+		serve(stubborn, device, alive[0]);
+	}
+	close(alive[0]);
+	stubborn->alive = alive[1];
 	close(device); /* so that the server's end is that of all who wait for it */
 	return stubborn;
 }
@@ -186,7 +205,7 @@ unsigned stubborn_waiting(const struct stubborn *stubborn)
 
 void stubborn_end(struct stubborn *stubborn)
 {
-	kill(stubborn->server, SIGKILL);
+	close(stubborn->alive);
 	SYS(waitpid(stubborn->server, NULL, 0));
 	umount2(stubborn->directory, MNT_DETACH);
 	munmap(stubborn->words, sizeof(*stubborn->words));
