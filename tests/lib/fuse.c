@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
-#include <poll.h>
+#include <signal.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -19,12 +19,11 @@
 
 #include "harness.h"
 
-enum { ROOT = FUSE_ROOT_ID, FILE_NODE = 2, FILE_BYTES = 8192 };
+enum { ROOT = FUSE_ROOT_ID, FILE_NODE = 2, FILE_BYTES = 8192, LIFE_S = 25 };
 
 struct stubborn {
 	char directory[128];
 	pid_t server;
-	int alive; /* the server ends when nobody holds it */
 	struct words {
 		_Atomic unsigned hangs; /* enum stubborn_hang */
 		_Atomic unsigned n_hanging;
@@ -120,28 +119,16 @@ static bool hangs(const struct stubborn *stubborn, uint32_t opcode)
 	       (opcode == FUSE_GETATTR && hangs & STUBBORN_STAT);
 }
 
-/* An end of the mount's owner is an end of this, whoever it had become: a signal would not get
- * through from another user. */
-static void await(int device, int alive)
-{
-	struct pollfd fds[2] = { { .fd = device, .events = POLLIN }, { .fd = alive } };
-
-	while (poll(fds, 2, -1) < 0 && errno == EINTR)
-		;
-	if (fds[1].revents)
-		_exit(0);
-}
-
-static _Noreturn void serve(const struct stubborn *stubborn, int device, int alive)
+static _Noreturn void serve(const struct stubborn *stubborn, int device)
 {
 	static char buffer[FUSE_MIN_READ_BUFFER + 65536];
 	const struct fuse_in_header *in = (const struct fuse_in_header *)buffer;
 
+	/* Nobody waits for ever for it: whoever forgets to end it hangs in its own exit. */
+	alarm(LIFE_S * harness_slow());
 	for (;;) {
-		ssize_t n;
+		ssize_t n = read(device, buffer, sizeof(buffer));
 
-		await(device, alive);
-		n = read(device, buffer, sizeof(buffer));
 		if (n < 0 && (errno == EINTR || errno == ENOENT || errno == EAGAIN))
 			continue;
 		if (n < (ssize_t)sizeof(*in))
@@ -168,7 +155,6 @@ struct stubborn *stubborn_mount(const char *directory)
 {
 	int device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	struct stubborn *stubborn;
-	int alive[2];
 
 	if (device < 0)
 		return NULL;
@@ -181,14 +167,9 @@ struct stubborn *stubborn_mount(const char *directory)
 	SYS(unshare(CLONE_NEWNS));
 	SYS(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
 	mount_at(directory, device);
-	SYS(pipe2(alive, O_CLOEXEC));
 	stubborn->server = SYS(fork());
-	if (stubborn->server == 0) {
-		close(alive[1]);
-		serve(stubborn, device, alive[0]);
-	}
-	close(alive[0]);
-	stubborn->alive = alive[1];
+	if (stubborn->server == 0)
+		serve(stubborn, device);
 	close(device); /* so that the server's end is that of all who wait for it */
 	return stubborn;
 }
@@ -205,7 +186,7 @@ unsigned stubborn_waiting(const struct stubborn *stubborn)
 
 void stubborn_end(struct stubborn *stubborn)
 {
-	close(stubborn->alive);
+	kill(stubborn->server, SIGKILL);
 	SYS(waitpid(stubborn->server, NULL, 0));
 	umount2(stubborn->directory, MNT_DETACH);
 	munmap(stubborn->words, sizeof(*stubborn->words));

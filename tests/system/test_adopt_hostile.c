@@ -529,7 +529,7 @@ static void lay_over(const char *lower, const char *at, const char *empty)
 static void become_alice(void)
 {
 	SYS(setresgid(ALICE.gid, ALICE.gid, ALICE.gid));
-	SYS(setresuid(ALICE.uid, ALICE.uid, ALICE.uid));
+	SYS(setresuid(ALICE.uid, ALICE.uid, 0)); /* and back */
 }
 
 /* As root at first, who may mount. Says 0: there is no such thing here; 1: passed; then waits. */
@@ -571,8 +571,13 @@ static void pass_what_hangs(struct broker *broker, void *argument)
 	}
 	say(stubborn_waiting(stubborn));
 	hear();
-	stubborn_hang(stubborn, 0);
-	SYS(kill(getpid(), SIGKILL)); /* and the server with it: whoever waits for it goes on */
+	/* Whoever waits goes on. */
+	SYS(seteuid(0));
+	stubborn_end(stubborn);
+	say(1);
+	for (unsigned i = 0; i < hang->n; i++)
+		raw_free(raws[i]);
+	close_pair(fds);
 }
 
 static void make_directories(const struct broker *broker)
@@ -614,7 +619,8 @@ static void nobody_else_waits(struct broker *broker, const struct hang *hang)
 	worst = pulse_end(&pulse);
 	CHECK(worst < 200000 * (int64_t)harness_slow());
 	actor_say(&actor, 1);
-	actor_kill(&actor);
+	CHECK_INT(actor_hear(&actor), 1);
+	actor_end(&actor);
 	UNTIL(broker, broker_stat(broker, "connections") == 1);
 	UNTIL(broker, children_of(broker->pid) == 0);
 	CHECK_INT(broker_stat(broker, "regions"), 0);
