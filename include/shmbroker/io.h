@@ -84,7 +84,8 @@ uint64_t shmb_window_size(const struct shmb_window *window);
  * window and within it
  *
  * What the region's last error says is relative to the window, too, and its size that of the
- * window. For anything else, the region's functions take window.offset + x.
+ * window. Alignment alone is that of the address: of window.offset + @offset, and SHMB_EALIGN says
+ * so. For anything else, the region's functions take window.offset + x.
  */
 int shmb_window_read(const struct shmb_window *window, uint64_t offset, void *buffer, size_t length,
 		     unsigned flags);
@@ -288,7 +289,8 @@ int shmb_atomics64_release(struct shmb_atomics64 *atomics);
 /* ---- Copies ---- */
 
 /**
- * shmb_region_copy() - from one region to another, or within one; the ranges may overlap
+ * shmb_region_copy() - from one region to another, or within one; the ranges may overlap,
+ * through whichever handles of it
  *
  * Return: 0; SHMB_EBOUNDS, SHMB_EMODE, SHMB_EBUS of either: its last error has the particulars.
  */
