@@ -106,10 +106,11 @@ void mapped_release(struct mapped *mapped)
 		let_go(mapped);
 }
 
-/* The number stays: the program may have it. */
+/* The number stays: the program may have it. And so does a file, with the locks that this handle's
+ * own description of it has. */
 static void replace_fd(struct shmb_region *region, int fd)
 {
-	if (region->fd >= 0)
+	if (region->fd >= 0 && region->backing != SHMB_BACKING_FILE)
 		dup3(fd, region->fd, O_CLOEXEC);
 	close(fd);
 }

@@ -627,6 +627,42 @@ CASE(F11_a_region_tells_its_file, PRIVATE)
 	free(directory);
 }
 
+/* ---- Resizing ---- */
+
+CASE(F33_resizing_a_file_changes_it_and_everybody_follows, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region_options options = of_file(broker, SHMB_FILE_CREATE);
+	struct shmb_region *region = create(client, "f", 5000, &options);
+	struct shmb_region *reader = open_region(client, "f", SHMB_READ);
+	struct shmb_view view;
+	unsigned char byte;
+
+	CHECK_OK(shmb_region_write_u8(region, 4999, 'x'));
+	CHECK_OK(shmb_region_view(reader, 0, 5000, 1, SHMB_READ, &view));
+	CHECK_OK(shmb_region_resize(region, 1 << 20)); /* no lock is needed */
+	CHECK_INT(file_status(broker).st_size, 1 << 20);
+	CHECK_OK(shmb_region_write_u8(region, (1 << 20) - 1, 'y'));
+	CHECK_OK(shmb_region_read_u8(reader, (1 << 20) - 1, &byte));
+	CHECK_INT(byte, 'y');
+	CHECK_INT(shmb_region_size(reader), 1 << 20);
+	CHECK_INT(shmb_region_capacity(reader), 1 << 20);
+	CHECK_INT(((unsigned char *)view.data)[4999], 'x');
+	CHECK_OK(shmb_region_resize(region, 100));
+	CHECK_INT(file_status(broker).st_size, 100);
+	CHECK_CODE(shmb_region_read_u8(reader, 100, &byte), SHMB_EBOUNDS);
+	CHECK_CODE(shmb_region_write_u8(region, 100, 1), SHMB_EBOUNDS);
+	CHECK_OK(shmb_region_read_u8(reader, 99, &byte));
+	CHECK_INT(((volatile unsigned char *)view.data)[4999], 0); /* no SIGBUS */
+	shmb_view_release(&view);
+	CHECK_OK(shmb_region_resize(region, 5000));
+	CHECK_OK(shmb_region_read_u8(reader, 4999, &byte));
+	CHECK_INT(byte, 0);
+	shmb_region_free(reader);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
 /* ---- Ends ---- */
 
 CASE(F28_deleting_a_region_leaves_its_file_and_the_other_way_round, PRIVATE)
@@ -801,6 +837,26 @@ CASE(F37_locks_of_the_file_exclude_handles_from_each_other, PRIVATE)
 	CHECK_INT(lock_ofd(own, F_UNLCK), 0);
 	CHECK_INT(flock(fd, LOCK_EX | LOCK_NB), 0);
 	close(own);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+CASE(F37_locks_of_the_file_outlive_a_resize, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region_options options = of_file(broker, SHMB_FILE_CREATE);
+	struct shmb_region *region = create(client, "f", 4096, &options);
+	struct shmb_region *other = open_region(client, "f", SHMB_READ | SHMB_WRITE);
+
+	CHECK_INT(lock_ofd(shmb_region_fd(region), F_WRLCK), 0);
+	CHECK_OK(shmb_region_resize(other, 1 << 20));
+	CHECK_OK(shmb_region_write_u8(region, 1 << 19, 1)); /* it follows */
+	CHECK_OK(shmb_region_write_u8(other, 1 << 19, 2));
+	CHECK_INT(lock_ofd(shmb_region_fd(other), F_WRLCK), -EAGAIN);
+	CHECK_INT(lock_ofd(shmb_region_fd(region), F_UNLCK), 0);
+	CHECK_INT(lock_ofd(shmb_region_fd(other), F_WRLCK), 0);
+	CHECK_INT(lock_ofd(shmb_region_fd(region), F_WRLCK), -EAGAIN);
+	shmb_region_free(other);
 	shmb_region_free(region);
 	shmb_client_free(client);
 }
