@@ -50,6 +50,19 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* The fake notes what came after it has answered: with the next answer it has. */
+static struct fake_seen last(struct state *all, enum wire_method_id method)
+{
+	assert_code(shmb_client_ping(all->client), 0);
+	return fake_last(all->fake, method);
+}
+
+static unsigned count(struct state *all, enum wire_method_id method)
+{
+	assert_code(shmb_client_ping(all->client), 0);
+	return fake_count(all->fake, method);
+}
+
 static struct shmb_region_options of_file(const struct state *all, unsigned file_flags)
 {
 	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
@@ -121,7 +134,7 @@ static void F02_options_that_contradict_themselves_are_refused(void **state)
 	bad[0] = of_file(all, SHMB_FILE_CREATE);
 	bad[0].access = SHMB_READ;
 	assert_code(make(all, "a", 4096, &bad[0]), SHMB_EMODE);
-	assert_int_equal(fake_count(all->fake, WIRE_ADOPT_BEGIN), 0);
+	assert_int_equal(count(all, WIRE_ADOPT_BEGIN), 0);
 	assert_int_equal(size_of(all->path), -1);
 }
 
@@ -136,11 +149,11 @@ static void F04_what_has_no_name_ends_with_its_attachments(void **state)
 	assert_code(shmb_region_open_or_create(all->client, NULL, 1, NULL, &region), SHMB_EINVAL);
 	assert_code(shmb_region_open(all->client, NULL, SHMB_READ, NULL, &region), SHMB_EINVAL);
 	assert_code(make(all, "", 4096, NULL), SHMB_EINVAL);
-	assert_int_equal(fake_count(all->fake, WIRE_REGION_CREATE), 0);
+	assert_int_equal(count(all, WIRE_REGION_CREATE), 0);
 	assert_code(shmb_region_create(all->client, NULL, 100, NULL, &region), 0);
 	assert_string_equal(shmb_region_name(region), "");
 	assert_string_equal(shmb_region_path(region), "");
-	assert_int_equal(fake_last(all->fake, WIRE_REGION_CREATE).params.create.name.length, 0);
+	assert_int_equal(last(all, WIRE_REGION_CREATE).params.create.name.length, 0);
 	shmb_region_free(region);
 }
 
@@ -175,7 +188,7 @@ static void F02_two_descriptors_of_the_file_are_passed(void **state)
 	options.mode = 0644;
 	options.slots = 5;
 	assert_code(shmb_region_create(all->client, "a", 5000, &options, &region), 0);
-	seen = fake_last(all->fake, WIRE_REGION_ADOPT);
+	seen = last(all, WIRE_REGION_ADOPT);
 	assert_true(passed.same);
 	assert_int_equal(passed.writer_flags & (O_ACCMODE | O_NONBLOCK), O_RDWR);
 	assert_int_equal(passed.reader_flags & (O_ACCMODE | O_NONBLOCK), O_RDONLY);
@@ -195,8 +208,8 @@ static void F02_two_descriptors_of_the_file_are_passed(void **state)
 	assert_code(make(all, "b", 0, &options), 0);
 	assert_int_equal(passed.writer_flags & O_ACCMODE, O_RDONLY);
 	assert_int_equal(passed.reader_flags & O_ACCMODE, O_RDONLY);
-	assert_int_equal(fake_last(all->fake, WIRE_REGION_ADOPT).params.adopt.size, 5000);
-	assert_int_equal(fake_count(all->fake, WIRE_ADOPT_BEGIN), 1); /* once */
+	assert_int_equal(last(all, WIRE_REGION_ADOPT).params.adopt.size, 5000);
+	assert_int_equal(count(all, WIRE_ADOPT_BEGIN), 1); /* once */
 }
 
 static bool deny(struct fake *fake, const struct fake_seen *seen)
@@ -219,7 +232,7 @@ static void F02_who_may_not_pass_descriptors_passes_none_and_makes_no_file(void 
 	assert_code(make(all, "a", 4096, &options), SHMB_EACCES);
 	assert_last(all, SHMB_EACCES, "allow-adopt");
 	assert_int_equal(size_of(all->path), -1);
-	assert_int_equal(fake_count(all->fake, WIRE_REGION_ADOPT), 0);
+	assert_int_equal(count(all, WIRE_REGION_ADOPT), 0);
 	assert_code(shmb_client_ping(all->client), 0);
 }
 
@@ -238,7 +251,7 @@ static void F02_what_the_system_refuses_to_send_fails_that_request_alone(void **
 	assert_code(make(all, "b", 4096, &options), SHMB_EACCES);
 	assert_last(all, SHMB_EACCES, "allow-adopt");
 	assert_code(shmb_client_ping(all->client), 0);
-	assert_int_equal(fake_count(all->fake, WIRE_REGION_ADOPT), 1);
+	assert_int_equal(count(all, WIRE_REGION_ADOPT), 1);
 }
 
 /* ---- Sizes and contents ---- */
@@ -251,7 +264,7 @@ static void F02_a_file_is_emptied_only_where_that_was_asked_for(void **state)
 	put(all->path, "some bytes");
 	assert_code(make(all, "a", 4, &options), 0);
 	assert_int_equal(size_of(all->path), 10);
-	assert_int_equal(fake_last(all->fake, WIRE_REGION_ADOPT).params.adopt.size, 4);
+	assert_int_equal(last(all, WIRE_REGION_ADOPT).params.adopt.size, 4);
 	options.file_flags |= SHMB_FILE_TRUNCATE;
 	assert_code(make(all, "a", 4, &options), SHMB_EEXIST); /* the region is still there */
 	assert_int_equal(size_of(all->path), 10);
@@ -308,7 +321,7 @@ static void F02_what_is_no_file_is_refused_without_waiting(void **state)
 	assert_last(all, SHMB_ENOENT, "file");
 	options.path = "";
 	assert_code(make(all, "a", 4096, &options), SHMB_ENOENT);
-	assert_int_equal(fake_count(all->fake, WIRE_REGION_ADOPT), 0);
+	assert_int_equal(count(all, WIRE_REGION_ADOPT), 0);
 }
 
 /* ---- Adopting ---- */
@@ -408,7 +421,7 @@ static void passes_again(struct state *all, bool done)
 	assert_code(shmb_region_create(all->client, "a", 4096, &options, &region), 0);
 	assert_code(shmb_region_write(region, 0, "through", 7, 0), 0);
 	assert_int_equal(all->fake->n_regions, 1);
-	assert_int_equal(fake_count(all->fake, WIRE_REGION_ADOPT), 2);
+	assert_int_equal(count(all, WIRE_REGION_ADOPT), 2);
 	shmb_region_free(region);
 	assert_code(shmb_client_ping(all->client), 0); /* so that the fake has let go, too */
 	/* The fake's: data and page. */
@@ -563,7 +576,7 @@ static void F04_a_ticket_is_text(void **state)
 	assert_code(shmb_region_ticket(region, SHMB_READ, &ticket), 0);
 	assert_string_equal(ticket.text, "00017f80fffe100a00cdef55aa020304");
 	assert_code(shmb_region_redeem(all->client, ticket.text, SHMB_READ, NULL, &other), 0);
-	assert_memory_equal(fake_last(all->fake, WIRE_REGION_REDEEM).text,
+	assert_memory_equal(last(all, WIRE_REGION_REDEEM).text,
 			    "\x00\x01\x7f\x80\xff\xfe\x10\x0a\x00\xcd\xef\x55\xaa\x02\x03\x04", 16);
 	assert_string_equal(shmb_region_name(other), "");
 	shmb_region_free(other);
