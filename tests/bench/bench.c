@@ -33,9 +33,10 @@ enum {
 };
 
 static const struct bench_figure *const groups[] = {
-	bench_broker_figures,    bench_copy_figures, bench_handoff_figures, bench_lock_figures,
-	bench_semaphore_figures, bench_wait_figures, bench_death_figures,   bench_scale_figures,
-	bench_recovery_figures,  bench_io_figures,   bench_memory_figures,  bench_flush_figures,
+	bench_broker_figures, bench_copy_figures,      bench_guard_figures, bench_handoff_figures,
+	bench_lock_figures,   bench_semaphore_figures, bench_wait_figures,  bench_death_figures,
+	bench_scale_figures,  bench_recovery_figures,  bench_io_figures,    bench_memory_figures,
+	bench_flush_figures,
 };
 
 enum { N_GROUPS = sizeof(groups) / sizeof(groups[0]) };

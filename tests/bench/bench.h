@@ -61,6 +61,7 @@ extern const struct bench_figure bench_scale_figures[];
 extern const struct bench_figure bench_recovery_figures[];
 extern const struct bench_figure bench_memory_figures[];
 extern const struct bench_figure bench_io_figures[];
+extern const struct bench_figure bench_guard_figures[];
 
 /* ---- compare.c ---- */
 

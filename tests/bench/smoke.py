@@ -14,6 +14,7 @@ SINGLE_OPERATIONS = ["owner_death"]
 HOT = {"handoff_64": "socket", "handoff_4k": "socket", "handoff_1m": "socket", "handoff_64m": "socket",
        "sem_handoff_hot": "sem_t", "lock_readers_2cpu": None, "lock_mix_90_10": None, "lock_mix_50_50": None}
 OTHERS = ["read_4k", "read_64k", "read_1m", "read_64m", "write_4k", "write_64k", "write_1m", "write_64m", "read_u32",
+          "read_guarded", "write_guarded",
           "lock_shared_pair", "lock_exclusive_pair", "lock_exclusive_2", "lock_exclusive_64", "lock_exclusive_256",
           "lock_exclusive_1024", "sem_pair", "sem_pair_owned", "waiter_cpu_sem", "waiter_cpu_lock",
           "regions_100k", "open_at_100k", "clients_5k", "flush_async_64m",
