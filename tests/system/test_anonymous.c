@@ -345,6 +345,31 @@ CASE(F04_tickets_of_stored_memory_survive_the_broker, SYSTEM, .fd_store = 64)
 	survives(broker);
 }
 
+/* The answer was lost: it is the same one again, and nothing more is done. */
+CASE(F04_a_redeemed_ticket_is_not_redeemed_twice_by_repeating, PRIVATE)
+{
+	struct raw *raw = raw_greet(broker);
+	struct wire_region_ticket_params ask = { .handle = raw_make(raw, "", SHMB_ATTACHED),
+						 .access = SHMB_READ };
+	struct wire_region_ticket_result ticket;
+	struct wire_region_redeem_params redeem = { .access = SHMB_READ };
+	struct wire_region_attached first, again;
+	char token[16];
+
+	CHECK_OK(raw_call(raw, WIRE_REGION_TICKET, &ask, &ticket));
+	memcpy(token, ticket.ticket.data, sizeof(token));
+	redeem.ticket = (struct wire_bytes){ token, sizeof(token) };
+	CHECK_OK(raw_call(raw, WIRE_REGION_REDEEM, &redeem, &first));
+	CHECK_INT(broker_stat(broker, "attachments"), 2);
+	raw = raw_survive(broker, raw, 1);
+	CHECK_OK(raw_repeat(raw, raw->msgid, WIRE_REGION_REDEEM, &redeem, &again));
+	CHECK_INT(again.handle, first.handle);
+	CHECK_INT(broker_stat(broker, "attachments"), 2);
+	CHECK_CODE(raw_call(raw, WIRE_REGION_REDEEM, &redeem, NULL), SHMB_ENOENT);
+	raw_free(raw);
+	UNTIL(broker, broker_stat(broker, "regions") == 0);
+}
+
 /* ---- Limits ---- */
 
 CASE(F04_unused_tickets_are_bounded, SYSTEM, .config = "[limits]\nattachments-per-user = 20\n")

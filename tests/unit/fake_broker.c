@@ -757,7 +757,8 @@ static void read_params(struct fake_seen *seen, const struct wire_incoming *mess
 	text = text_of(seen->method, &params);
 	if (text && text->length > 0 && text->length < sizeof(seen->text))
 		memcpy(seen->text, text->data, text->length);
-	if (seen->method == WIRE_REGION_ADOPT && params.adopt.path.length < sizeof(seen->path))
+	if (seen->method == WIRE_REGION_ADOPT && params.adopt.path.length > 0 &&
+	    params.adopt.path.length < sizeof(seen->path))
 		memcpy(seen->path, params.adopt.path.data, params.adopt.path.length);
 }
 
