@@ -19,6 +19,15 @@
 
 #include <shmbroker/shmbroker.hpp>
 
+/* With time enough for a busy machine. */
+inline shmb::client connect()
+{
+	shmb::client_options options;
+
+	options.timeout_ms = 60000;
+	return shmb::client::connect(options);
+}
+
 /* One end of a line between two processes: say() and hear() a byte. */
 class line
 {
@@ -91,7 +100,7 @@ private:
 		::alarm(60);
 		try {
 			line parent(fd);
-			shmb::client client = shmb::client::connect();
+			shmb::client client = connect();
 
 			work(client, parent);
 		} catch (const std::exception &problem) {

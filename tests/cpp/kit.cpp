@@ -139,7 +139,7 @@ TEST_CASE("F05_kit_1_a_read_only_mapping_has_the_bytes_of_the_file")
 {
 	const std::string text = pattern(100001);
 	scratch_file file(text);
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region = shmb::region::create(client, "kit/1", 0, file.options(SHMB_READ));
 	shmb::view<const char> view = region.view<const char>();
 
@@ -163,7 +163,7 @@ TEST_CASE("F30_kit_2_what_was_flushed_is_in_a_fresh_mapping_of_another_process")
 		shmb::region region = shmb::region::open(client, "kit/2");
 		EXPECT(region.load<char>(4092) == 'w');
 	});
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region =
 		shmb::region::create(client, "kit/2", 0, file.options(SHMB_READ | SHMB_WRITE));
 
@@ -182,7 +182,7 @@ TEST_CASE("F01_kit_3_two_processes_share_memory_by_name")
 		EXPECT(region.load<int>(0) == 1234);
 		region.store(4, 5678);
 	});
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region = shmb::region::create(client, "kit/3", 4096);
 
 	region.store(0, 1234);
@@ -198,7 +198,7 @@ TEST_CASE("F24_kit_4_typed_spans_that_are_aligned_and_trivially_copyable")
 {
 	/* What is not trivially copyable does not compile: refused/string_in_a_view.cpp. */
 	static_assert(shmb::is_shareable_v<record> && !shmb::is_shareable_v<std::string>);
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region = shmb::region::create(client, "kit/4", 100 * sizeof(record));
 
 	{
@@ -236,7 +236,7 @@ TEST_CASE("F34_kit_5_a_file_that_is_cut_off_under_a_mapping")
 	}
 	SECTION("the answer: an error, and the process lives")
 	{
-		shmb::client client = shmb::client::connect();
+		shmb::client client = connect();
 		shmb::region region =
 			shmb::region::create(client, "kit/5", 0, file.options(SHMB_READ));
 		shmb::view<const char> view = region.view<const char>();
@@ -250,7 +250,7 @@ TEST_CASE("F34_kit_5_a_file_that_is_cut_off_under_a_mapping")
 	}
 	SECTION("resizing through the library: everybody follows")
 	{
-		shmb::client client = shmb::client::connect();
+		shmb::client client = connect();
 		shmb::region region = shmb::region::create(client, "kit/5", 0,
 							   file.options(SHMB_READ | SHMB_WRITE));
 		shmb::region reader = shmb::region::open(client, "kit/5");
@@ -273,7 +273,7 @@ TEST_CASE("F06_kit_6_a_private_mapping_leaves_the_file_as_it_is")
 {
 	const std::string text = pattern(10000);
 	scratch_file file(text);
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region =
 		shmb::region::create(client, "kit/6", 0, file.options(SHMB_READ | SHMB_WRITE));
 	shmb::region_options options;
@@ -313,7 +313,7 @@ TEST_CASE("F37_kit_7_a_writer_and_a_reader_take_turns_by_name")
 		}
 		parent.hear();
 	});
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region = shmb::region::create(client, "kit/7", 4096);
 	shmb::named_lock lock = shmb::named_lock::create(client, "kit/7/lock");
 
@@ -351,7 +351,7 @@ TEST_CASE("F39_kit_smoke_all_of_it_and_unmapped_exactly_once")
 		EXPECT(std::memcmp(const_cast<const char *>(fresh.data()) + 4096, "\x2a\0\0", 4) ==
 		       0);
 	});
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	void *address = nullptr;
 
 	CHECK(mappings_of(file.path()) == 0);

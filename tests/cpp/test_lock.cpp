@@ -40,7 +40,7 @@ void die_writing(const char *name, bool whole)
 
 TEST_CASE("F37_cpp_guards_exclude_and_let_go")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region = shmb::region::create(client, "cpp/lock", 64);
 	shmb::region other = shmb::region::open(client, "cpp/lock", SHMB_READ | SHMB_WRITE);
 
@@ -69,7 +69,7 @@ TEST_CASE("F37_cpp_guards_exclude_and_let_go")
 
 TEST_CASE("F37_cpp_a_guard_lets_go_when_something_is_thrown")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region = shmb::region::create(client, "cpp/thrown", 64);
 	shmb::region other = shmb::region::open(client, "cpp/thrown", SHMB_READ | SHMB_WRITE);
 
@@ -84,7 +84,7 @@ TEST_CASE("F37_cpp_a_guard_lets_go_when_something_is_thrown")
 
 TEST_CASE("F37_cpp_the_death_of_an_owner_is_not_silent")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region = shmb::region::create(client, "cpp/dead", 64);
 	int repairs = 0;
 
@@ -141,7 +141,7 @@ TEST_CASE("F37_cpp_the_death_of_an_owner_is_not_silent")
 
 TEST_CASE("F37_cpp_named_locks")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::named_lock lock = shmb::named_lock::create(client, "cpp/named");
 	shmb::named_lock same = shmb::named_lock::open_or_create(client, "cpp/named");
 
@@ -162,7 +162,7 @@ TEST_CASE("F37_cpp_named_locks")
 
 TEST_CASE("F37_cpp_counting_semaphores")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::semaphore semaphore = shmb::semaphore::create(client, "cpp/count");
 
 	CHECK(!semaphore.wait(milliseconds(0)));
@@ -176,13 +176,13 @@ TEST_CASE("F37_cpp_counting_semaphores")
 
 TEST_CASE("F37_cpp_permits_come_back")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::semaphore_options options;
 
 	options.kind = SHMB_OWNED;
 	options.maximum = 2;
 	shmb::semaphore pool = shmb::semaphore::create(client, "cpp/pool", options);
-	shmb::client other = shmb::client::connect();
+	shmb::client other = connect();
 	shmb::semaphore theirs = shmb::semaphore::open(other, "cpp/pool");
 
 	{

@@ -14,7 +14,7 @@
 
 TEST_CASE("F25_cpp_a_window_is_a_region_of_its_own")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region_options options;
 
 	options.capacity = 4096;
@@ -48,7 +48,7 @@ TEST_CASE("F25_cpp_a_window_is_a_region_of_its_own")
 
 TEST_CASE("F23_cpp_a_cursor_reads_writes_and_seeks")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region = shmb::region::create(client, "cpp/cursor", 10);
 	shmb::cursor cursor(region);
 	char text[8] = {};
@@ -72,7 +72,7 @@ TEST_CASE("F23_cpp_a_cursor_reads_writes_and_seeks")
 
 TEST_CASE("F26_cpp_a_walk_is_a_range_for")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region = shmb::region::create(client, "cpp/walk", 10000);
 	std::vector<std::size_t> lengths;
 	unsigned char next = 0;
@@ -112,7 +112,7 @@ TEST_CASE("F27_cpp_atomics_count_exactly")
 		for (int i = 0; i < TIMES; i++)
 			words[1].fetch_add(1);
 	});
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region = shmb::region::create(client, "cpp/atomics", 64);
 	auto words = region.atomics<std::uint64_t>(8, 2);
 
@@ -169,7 +169,7 @@ template <class Hold> void check_hold(shmb::client &client, Hold hold)
 
 TEST_CASE("F03_cpp_what_is_held_keeps_the_mapping_and_lets_go_of_it_once")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region_options options;
 	int fd = -1;
 

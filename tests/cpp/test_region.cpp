@@ -49,7 +49,7 @@ static_assert(std::is_nothrow_copy_constructible_v<shmb::error>);
 
 TEST_CASE("F01_cpp_create_open_and_open_or_create")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region = shmb::region::create(client, "cpp/one", 4096);
 	bool created = true;
 
@@ -66,7 +66,7 @@ TEST_CASE("F01_cpp_create_open_and_open_or_create")
 
 TEST_CASE("F11_cpp_what_a_region_knows_of_itself")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region_options options;
 
 	options.capacity = 65536;
@@ -84,7 +84,7 @@ TEST_CASE("F11_cpp_what_a_region_knows_of_itself")
 
 TEST_CASE("F12_cpp_an_error_has_a_code_a_sentence_and_particulars")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region = shmb::region::create(client, "cpp/error", 100);
 
 	try {
@@ -104,7 +104,7 @@ TEST_CASE("F12_cpp_an_error_has_a_code_a_sentence_and_particulars")
 
 TEST_CASE("F20_cpp_values_arrays_and_containers_at_any_offset")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region = shmb::region::create(client, "cpp/values", 1000);
 	std::vector<std::uint16_t> numbers(50), back(50);
 	int array[4] = { 1, 2, 3, 4 };
@@ -128,7 +128,7 @@ TEST_CASE("F20_cpp_values_arrays_and_containers_at_any_offset")
 
 TEST_CASE("F05_cpp_read_only_stays_read_only")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region = shmb::region::create(client, "cpp/modes", 100);
 	shmb::region reader = shmb::region::open(client, "cpp/modes");
 
@@ -140,7 +140,7 @@ TEST_CASE("F05_cpp_read_only_stays_read_only")
 
 TEST_CASE("F24_cpp_views_are_typed_checked_and_aligned")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region = shmb::region::create(client, "cpp/views", 4096);
 
 	{
@@ -169,7 +169,7 @@ TEST_CASE("F24_cpp_views_are_typed_checked_and_aligned")
 
 TEST_CASE("F24_cpp_a_view_moves_and_is_released_once")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region_options options;
 
 	options.flags = SHMB_KEEP_FD;
@@ -192,7 +192,7 @@ TEST_CASE("F24_cpp_a_view_moves_and_is_released_once")
 
 TEST_CASE("F33_cpp_resize_within_the_capacity")
 {
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region_options options;
 
 	options.capacity = 1 << 20;
@@ -216,7 +216,7 @@ TEST_CASE("F36_cpp_regions_move_close_and_outlive_their_client")
 
 	CHECK(!kept);
 	{
-		shmb::client client = shmb::client::connect();
+		shmb::client client = connect();
 		shmb::region region = shmb::region::create(client, "cpp/kept", 64);
 
 		region.store(0, 3);
@@ -244,7 +244,7 @@ TEST_CASE("F38_cpp_publish_and_wait_between_processes")
 		EXPECT(region.load<int>(8) == 77);
 		EXPECT(!region.wait(news->sequence, std::chrono::milliseconds(0)));
 	});
-	shmb::client client = shmb::client::connect();
+	shmb::client client = connect();
 	shmb::region region = shmb::region::create(client, "cpp/told", 4096);
 
 	other.say();
