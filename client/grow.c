@@ -139,13 +139,13 @@ static int tell(struct shmb_region *region, uint64_t size)
 static int fill_and_tell(struct shmb_region *region, struct call *call, uint64_t size)
 {
 	uint64_t capacity = call->result.grow.capacity;
-	uint32_t generation = atomic_load(&region->mapped)->generation + 1;
-	struct mapped *mapped;
 	int fd = call->fds[0], result;
+	struct mapped *mapped;
+	uint32_t generation;
 
 	if (capacity < size)
 		return region_refuse(region, SHMB_EPROTO, "capacity");
-	result = mapped_new(region, fd, capacity, generation, &mapped);
+	result = mapped_new(region, fd, capacity, 0, &mapped);
 	if (result < 0)
 		return region_refuse(region, result, "map");
 	STEP();
@@ -159,7 +159,9 @@ static int fill_and_tell(struct shmb_region *region, struct call *call, uint64_t
 		return result;
 	}
 	call->fds[0] = -1;
-	if (!region_move(region, mapped, capacity, atomic_load(&region->page->generation), fd))
+	/* Nobody but us can have changed it, as we have the lock. */
+	generation = mapped->generation = atomic_load(&region->page->generation);
+	if (!region_move(region, mapped, capacity, generation, fd))
 		return region_refuse(region, SHMB_ECLOSED, NULL);
 	STEP();
 	return 0;

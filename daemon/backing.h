@@ -28,8 +28,8 @@ struct segments {
 	const struct backing *backing; /* of all but the data */
 	const struct backing *data;    /* the same, but for files and huge pages */
 	uint64_t id;                   /* of the object, which names its segments */
-	uint32_t generation;           /* of the data segment: how many there were before it */
-	int fds[SEGMENT_COUNT];        /* -1: not made, or of a backing that keeps none open */
+	uint32_t generation;    /* of the data segment: its number, higher than those before it */
+	int fds[SEGMENT_COUNT]; /* -1: not made, or of a backing that keeps none open */
 	bool made[SEGMENT_COUNT];
 	bool missed[SEGMENT_COUNT];     /* it was made, and was not found again after a restart */
 	uint64_t inodes[SEGMENT_COUNT]; /* where stored */

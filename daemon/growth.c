@@ -60,7 +60,10 @@ static struct growth *growth_new(struct broker *broker, struct region *region, u
 		return NULL;
 	segments_init(&growth->segments, region->segments.backing, region->segments.data,
 		      region->segments.id);
-	growth->segments.generation = region->segments.generation + 1;
+	/* Another each time: what was begun before may not be gone yet. */
+	if (region->newest < region->segments.generation)
+		region->newest = region->segments.generation;
+	growth->segments.generation = ++region->newest;
 	growth->capacity = capacity;
 	growth->cost = cost_of_data(broker, region->segments.data, capacity, false);
 	return growth;

@@ -66,6 +66,7 @@ struct region {
 	int64_t created;
 	gid_t gid;
 	uint32_t n_attachments, n_readers;
+	uint32_t newest;           /* data segment that was begun, see growth.c */
 	uint32_t metadata, deaths; /* how often they changed or happened, see watch.c */
 	uint16_t mode;
 	uint16_t n_slots; /* how many its lock has, or will have */

@@ -137,6 +137,16 @@ static void run_free(struct part *part)
 	shmb_region_free(part->region);
 }
 
+enum { SIGN_AT = 1000, SIGN = 0x5a };
+
+static void run_grow(struct part *part)
+{
+	CHECK_OK(shmb_region_write_u8(part->region, SIGN_AT, SIGN));
+	CHECK_OK(shmb_region_resize(part->region, shmb_region_capacity(part->region) + SIZE));
+	CHECK_OK(shmb_region_write_u8(part->region, shmb_region_size(part->region) - 1, SIGN));
+	unlock_it(part);
+}
+
 static const struct scenario scenarios[] = {
 	{ "shared", NULL, run_shared, NOBODY, false, 2 },
 	{ "exclusive", NULL, run_exclusive, NOBODY, false, 4 },
@@ -153,6 +163,8 @@ static const struct scenario scenarios[] = {
 	{ "wait, timed out", NULL, run_wait_in_vain, NOBODY, false, 3 },
 	{ "take and give", NULL, run_take_and_give, NOBODY, false, 2 },
 	{ "give, one waits", prepare_permit, run_give, OWNED, false, 3 },
+	{ "grow", prepare_exclusive, run_grow, NOBODY, false, 5 },
+	{ "grow, a reader waits", prepare_exclusive, run_grow, SHARED, false, 5 },
 	{ "free, one waits for the permit", prepare_permit, run_free, OWNED, false, 0 },
 };
 
@@ -251,6 +263,24 @@ static void settle(struct others *others, bool inside)
 	CHECK_OK(shmb_region_unlock(others->region));
 }
 
+/* It is the old segment or the new one, with all that was written under the lock, and can grow. */
+static void expect_grown(struct others *others)
+{
+	uint64_t size = shmb_region_size(others->region);
+	uint8_t byte = 0;
+
+	CHECK_INT(size, shmb_region_capacity(others->region));
+	CHECK_INT(size % SIZE, 0);
+	CHECK_OK(shmb_region_read_u8(others->region, SIGN_AT, &byte));
+	CHECK_INT(byte, SIGN);
+	CHECK_OK(shmb_region_write_u8(others->region, size - 1, 0));
+	CHECK_CODE(shmb_region_write_u8(others->region, size, 0), SHMB_EBOUNDS);
+	CHECK_OK(shmb_region_lock(others->region, SHMB_EXCLUSIVE, 0));
+	CHECK_OK(shmb_region_resize(others->region, size + SIZE));
+	CHECK_OK(shmb_region_write_u8(others->region, size + SIZE - 1, 0));
+	CHECK_OK(shmb_region_unlock(others->region));
+}
+
 /* Nothing of the dead is left. */
 static void expect_clean(struct broker *broker, struct others *others)
 {
@@ -330,6 +360,8 @@ static bool play(struct broker *broker, struct others *others, unsigned step, un
 	if (scenario->busy)
 		CHECK_OK(shmb_region_unlock(others->region));
 	settle(others, inside);
+	if (scenario->run == run_grow)
+		expect_grown(others);
 	expect_clean(broker, others);
 	if (scenario->run == run_post)
 		drain_count(others, killed ? 0 : 1, 1);
@@ -343,6 +375,7 @@ CASE(every_call_at_every_step, .timeout_s = 100)
 	struct others others = { .client = connect_to(broker) };
 
 	others.region = create(others.client, "r", SIZE, NULL);
+	CHECK_OK(shmb_region_write_u8(others.region, SIGN_AT, SIGN));
 	others.counting = create_semaphore(others.client, "counting", SHMB_COUNTING, 0, 9, 0700);
 	others.owned = create_semaphore(others.client, "owned", SHMB_OWNED, 0, 1, 0700);
 	for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
