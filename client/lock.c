@@ -485,6 +485,9 @@ static void drop(struct locker *locker, bool died)
 {
 	enum locker_rest rest;
 
+	/* Of one that has vanished nothing was got, unless it did so after that. */
+	if (locker_lost(locker) && atomic_load(&locker->owner) != locker_self())
+		return;
 	if (died) {
 		locker->died = false;
 		if (locker_release(locker, &locker->words, LAYOUT_LOCK_DIED))

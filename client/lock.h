@@ -178,6 +178,10 @@ static always_inline bool locker_is_solo(struct locker *locker)
  */
 static always_inline void locker_hold(struct locker *locker, const struct layout_locker *words)
 {
+	/* What was claimed is nothing: whoever still has it may be writing, so `writing` is not
+	 * ours to touch. Our caller looks again, and says so. */
+	if (unlikely(!locker_still_ready(locker)))
+		return;
 	/* relaxed: a thread looks for nobody but itself there. */
 	atomic_store_explicit(&locker->owner, locker_self(), memory_order_relaxed);
 	layout_lock_hold(words);
