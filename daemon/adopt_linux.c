@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,13 +143,27 @@ static int examine(const struct packet *packet, struct verdict *verdict)
 	return 0;
 }
 
+/*
+ * Whoever closes a file last may have much to do (free what was deleted, write what is dirty). That
+ * is to be us, and not the daemon, if it does not keep what it gets.
+ */
+static void await_hangup(int socket)
+{
+	struct pollfd poll_for = { .fd = socket };
+
+	while (poll(&poll_for, 1, -1) < 0 && errno == EINTR)
+		;
+}
+
 static void pass_on(int socket, const struct message *message, size_t length,
 		    const struct packet *packet)
 {
 	bool good = message->verdict.received && message->verdict.code == 0;
+	int result = packet_send(socket, message, sizeof(message->verdict) + length,
+				 good ? packet->fds : NULL, good ? packet->n_fds : 0);
 
-	packet_send(socket, message, sizeof(message->verdict) + length, good ? packet->fds : NULL,
-		    good ? packet->n_fds : 0);
+	if (result == 0 && good)
+		await_hangup(socket);
 }
 
 static _Noreturn void receive_and_exit(int from, int to, struct message *message)
@@ -188,10 +203,18 @@ static void adoption_free(struct adoption *adoption)
 	close(adoption->socket);
 }
 
+/* What has come is closed while the process still has it, too. */
 void adopt_abandon(struct adoption *adoption)
 {
-	if (adoption)
-		adoption_free(adoption);
+	struct packet packet;
+
+	if (!adoption)
+		return;
+	shutdown(adoption->socket, SHUT_RD);
+	if (packet_receive(adoption->socket, &adoption->message, sizeof(adoption->message),
+			   &packet) == 1)
+		packet_close_fds(&packet);
+	adoption_free(adoption);
 }
 
 static void take(struct peer *peer, struct message *message, struct packet *packet)
