@@ -127,20 +127,6 @@ static int check_writing(struct broker *broker, const struct region *region, uin
 		       : answer_fail(failure, SHMB_EDEADLK, "the lock was given back meanwhile");
 }
 
-/* The publish page is in the store together with the old data, and would go with it. */
-static int keep_page(struct broker *broker, struct region *region)
-{
-	struct segments *segments = &region->segments;
-	int result;
-
-	if (segments->stored[SEGMENT_PUBLISH] != segments->stored[SEGMENT_DATA])
-		return 0;
-	result = store_keep(&broker->store, segments, SEGMENT_BIT(SEGMENT_PUBLISH));
-	if (result == 0 && segments->stored[SEGMENT_PUBLISH] != 0)
-		broker->store.n_fds--; /* of the page there is one */
-	return result;
-}
-
 int growth_check(struct broker *broker, struct attachment *attachment, uint64_t size,
 		 const uint64_t *writing, struct failure *failure)
 {
@@ -157,9 +143,7 @@ int growth_check(struct broker *broker, struct attachment *attachment, uint64_t 
 		result = check_writing(broker, region, *writing, failure);
 	if (result != 0)
 		return result;
-	result = keep_page(broker, region);
-	if (result == 0)
-		result = store_keep(&broker->store, &growth->segments, SEGMENT_BIT(SEGMENT_DATA));
+	result = store_keep(&broker->store, &growth->segments, SEGMENT_BIT(SEGMENT_DATA));
 	return result < 0 ? answer_fail_system(failure, result, "keeping the region's memory") : 0;
 }
 

@@ -206,6 +206,7 @@ static int adopt(struct region *region, const struct region_request *request)
 static int make_segments(struct broker *broker, struct region *region,
 			 const struct region_request *request)
 {
+	const unsigned page = SEGMENT_BIT(SEGMENT_PUBLISH);
 	uint64_t instance = broker->instance.id;
 	struct segments *segments = &region->segments;
 	int result = request->fds ? adopt(region, request) : 0;
@@ -218,7 +219,11 @@ static int make_segments(struct broker *broker, struct region *region,
 		result = segments_create(segments, instance, SEGMENT_PUBLISH,
 					 region_in_pages(broker, LAYOUT_PUBLISH_BYTES));
 	if (result == 0)
-		result = store_keep(&broker->store, segments, SEGMENTS_ALL);
+		result = store_keep(&broker->store, segments, page);
+	/* By a number of its own: growing takes the data out of the store, and the page stays. To
+	 * put it in again first would not do, as systemd(1) takes no descriptor twice. */
+	if (result == 0)
+		result = store_keep(&broker->store, segments, SEGMENTS_ALL & ~page);
 	return result < 0 ? result : write_header(broker, region);
 }
 

@@ -8,10 +8,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -48,12 +50,24 @@ static void forget_name(struct fd_store *store, const char *name)
 	store->n = kept;
 }
 
-/* Consumes the descriptor: what there is no room for is dropped in silence. */
+/* Does it hold that very descriptor, by whatever name? systemd(1) asks the kernel, too. */
+static bool has(const struct fd_store *store, int fd)
+{
+	unsigned i;
+
+	for (i = 0; i < store->n; i++)
+		if (syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, store->stored[i].fd, fd) == 0)
+			return true;
+	return false;
+}
+
+/* Consumes the descriptor: what there is no room for, or is there already, is dropped in silence.
+ */
 static void keep(struct fd_store *store, const char *name, int fd)
 {
 	struct stored *stored;
 
-	if (store->n == store->max) {
+	if (store->n == store->max || has(store, fd)) {
 		close(fd);
 		return;
 	}

@@ -15,6 +15,73 @@
 
 #define ALLOW_ALICE "[broker]\nallow-adopt = 1001\n"
 
+/* ---- Growing ---- */
+
+static uint64_t hold_lock(struct raw *raw, uint64_t handle)
+{
+	struct wire_region_lock_result lock;
+	struct layout_lock *words;
+	int fd;
+
+	CHECK_OK(raw_region_lock(raw, handle, &lock, &fd));
+	words = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(words != MAP_FAILED);
+	close(fd);
+	/* As a client that lies does it; the daemon knows no more than what stands there. */
+	atomic_store(&words->slots[lock.slot - 1].held, 1);
+	atomic_store(&words->word, (uint32_t)lock.slot);
+	munmap(words, 4096);
+	return lock.slot;
+}
+
+static int grow(struct raw *raw, uint64_t handle, uint64_t capacity)
+{
+	const struct wire_region_grow_params params = { .handle = handle, .capacity = capacity };
+
+	return raw_call(raw, WIRE_REGION_GROW, &params, NULL);
+}
+
+static int grown(struct raw *raw, uint64_t handle, uint64_t size)
+{
+	const struct wire_region_grown_params params = { .handle = handle, .size = size };
+
+	return raw_call(raw, WIRE_REGION_GROWN, &params, NULL);
+}
+
+/* The page, too, which was put there with the data that is gone. */
+CASE(what_has_grown_is_all_in_the_store, SYSTEM, .fd_store = 64)
+{
+	struct raw *raw = raw_greet(broker);
+	struct wire_region_attached attached, other;
+	unsigned stored;
+	int fds[2];
+	char byte = 0;
+
+	CHECK_OK(raw_create(raw, "g", 4096, 0700, SHMB_PERSISTENT, &attached, fds));
+	close(fds[0]);
+	close(fds[1]);
+	hold_lock(raw, attached.handle);
+	stored = store_count(broker->store);
+	CHECK_OK(grow(raw, attached.handle, 65536));
+	CHECK_INT(pwrite(raw->packet.fds[0], "x", 1, 5000), 1);
+	CHECK_OK(grown(raw, attached.handle, 65536));
+	CHECK_INT(store_count(broker->store), stored);
+	CHECK_INT(broker_stat(broker, "stored_fds"), stored);
+	raw_make(raw, "next", SHMB_PERSISTENT); /* takes a number that has become free */
+	raw = raw_survive(broker, raw, 0);
+	CHECK_OK(raw_open(raw, "g", SHMB_READ, &other, fds));
+	CHECK_INT(other.capacity, 65536);
+	CHECK_INT(other.generation, 1);
+	CHECK_INT(pread(fds[0], &byte, 1, 5000), 1);
+	CHECK_INT(byte, 'x');
+	close(fds[0]);
+	close(fds[1]);
+	CHECK_OK(raw_open(raw, "next", SHMB_READ, &other, fds));
+	close(fds[0]);
+	close(fds[1]);
+	raw_free(raw);
+}
+
 /* ---- Descriptors ---- */
 
 enum { BIG = 512 << 20, N_BIG = 4 }; /* bytes; some 25 ms each to free */
