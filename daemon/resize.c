@@ -94,7 +94,9 @@ static void change_size(struct resize *resize)
 	struct region *region = resize->region;
 
 	region->size = resize->size;
-	region->resizing = true;
+	/* A file that was made longer is not to be cut off there by the next daemon: it may go on
+	 * behind the region's end. */
+	region->resizing = !is_file(region) || resize->shorter;
 	if (is_file(region)) { /* whose capacity is its size: they map it anew */
 		region->capacity = region->size;
 		region->segments.generation++;
