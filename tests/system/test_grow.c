@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "layout/snapshot.h"
 
 enum { PAGE = 4096, MIB = 1 << 20 };
 
@@ -294,4 +295,71 @@ CASE(F33_a_watcher_is_told_of_the_new_size, PRIVATE)
 	shmb_region_free(reader);
 	shmb_region_free(region);
 	shmb_client_free(client);
+}
+
+/* ---- By hand ---- */
+
+/* Takes the lock as the library does. */
+static void take(const struct layout_locker *locker, struct layout_publish *page)
+{
+	CHECK(layout_lock_claim_fast(locker));
+	layout_lock_hold(locker);
+	layout_snapshot_write(page);
+}
+
+static void give_back(const struct layout_locker *locker, struct layout_publish *page)
+{
+	layout_snapshot_written(page);
+	layout_lock_release(locker, 0);
+}
+
+/*
+ * A request that was given up on, and comes when its sender has the lock once more: others may have
+ * written in between what is not in the copy.
+ */
+CASE(F33_a_copy_that_is_told_of_late_is_refused, PRIVATE)
+{
+	struct raw *raw = raw_greet(broker);
+	struct wire_region_attached attached;
+	struct wire_region_lock_result slot;
+	struct wire_region_grow_params grow = { .capacity = 3 * PAGE };
+	struct wire_region_grow_result segment;
+	struct wire_region_grown_params grown = { .size = 3 * PAGE };
+	struct layout_locker locker;
+	struct layout_publish *page;
+	int fds[2], fd;
+
+	CHECK_OK(raw_create(raw, "r", PAGE, 0700, SHMB_ATTACHED, &attached, fds));
+	CHECK_OK(raw_region_lock(raw, attached.handle, &slot, &fd));
+	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[1], 0);
+	locker.lock = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(page != MAP_FAILED && locker.lock != MAP_FAILED);
+	locker.slot = (uint32_t)slot.slot;
+	locker.n_slots = (uint32_t)slot.slots;
+	locker.own = &locker.lock->slots[locker.slot - 1];
+	layout_lock_publish_slot(&locker);
+
+	grow.handle = grown.handle = attached.handle;
+	CHECK_CODE(raw_call(raw, WIRE_REGION_GROW, &grow, &segment), SHMB_EDEADLK);
+	take(&locker, page);
+	CHECK_OK(raw_call(raw, WIRE_REGION_GROW, &grow, &segment));
+	grown.has = WIRE_HAS(region_grown_params, writing);
+	grown.writing = page->writing;
+	give_back(&locker, page);
+	CHECK_CODE(raw_call(raw, WIRE_REGION_GROWN, &grown, NULL), SHMB_EDEADLK);
+	take(&locker, page);
+	CHECK_CODE(raw_call(raw, WIRE_REGION_GROWN, &grown, NULL), SHMB_EDEADLK);
+	CHECK_INT(page->generation, 0);
+	grown.writing = page->writing;
+	CHECK_OK(raw_call(raw, WIRE_REGION_GROWN, &grown, NULL));
+	CHECK_INT(page->generation, 1);
+	CHECK_INT(page->size, 3 * PAGE);
+	CHECK_CODE(raw_call(raw, WIRE_REGION_GROWN, &grown, NULL), SHMB_ENOENT);
+	give_back(&locker, page);
+	munmap(page, PAGE);
+	munmap(locker.lock, PAGE);
+	close(fd);
+	close(fds[0]);
+	close(fds[1]);
+	raw_free(raw);
 }

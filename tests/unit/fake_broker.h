@@ -54,6 +54,7 @@ struct fake_seen {
 		struct wire_region_handle handle;
 		struct wire_region_watch_params watch;
 		struct wire_region_resize_params resize;
+		struct wire_region_grown_params grown;
 		struct wire_region_chown_params chown;
 		struct wire_region_list_params list;
 		struct wire_remove_params remove;
