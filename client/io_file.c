@@ -139,10 +139,13 @@ int64_t shmb_region_export(struct shmb_region *region, uint64_t offset, uint64_t
 	if (result < 0)
 		return result;
 	result = export_range(&transfer, view.data);
-	/* Zeros may have been copied in the place of what was there. */
+	/* Zeros may have been copied in the place of what was there, as memory has vanished or the
+	 * handle was closed. */
 	released = shmb_view_release(&view);
 	if (result == 0)
 		result = released;
+	if (result == 0 && region_closed(region))
+		result = region_refuse(region, SHMB_ECLOSED, NULL);
 	return result != 0 ? result : (int64_t)transfer.done;
 }
 

@@ -289,6 +289,32 @@ CASE(F28_through_a_pipe_that_does_not_block, PRIVATE)
 	check_pipe(broker, O_NONBLOCK);
 }
 
+/* What is left of it would be zeros. */
+CASE(F36_closing_ends_a_copy_that_is_under_way, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", 3 * MIB, NULL);
+	struct end end = { .region = region };
+	char bytes[4096];
+	pthread_t thread;
+	int fds[2];
+
+	fill(region);
+	SYS(pipe2(fds, O_CLOEXEC));
+	end.fd = fds[1];
+	CHECK_OK(pthread_create(&thread, NULL, copy_at_the_other_end, &end));
+	CHECK(SYS(read(fds[0], bytes, sizeof(bytes))) > 0); /* it has begun */
+	CHECK_OK(shmb_region_close(region));
+	while (SYS(read(fds[0], bytes, sizeof(bytes))) > 0)
+		;
+	CHECK_OK(pthread_join(thread, NULL));
+	CHECK_CODE((int)end.result, SHMB_ECLOSED);
+	CHECK_CODE(last(region).code, SHMB_ECLOSED);
+	close(fds[0]);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
 static void ignore_signal(int number)
 {
 }
