@@ -90,7 +90,8 @@ bool mapped_mend(struct shmb_region *region, uint64_t offset, uint64_t length, u
 
 	pthread_mutex_lock(&region->remapping);
 	mapped = atomic_load(&region->mapped);
-	if (mapped->detached || mapped->guarded.entry == 0) {
+	/* Of a closed handle the descriptor is another's by now. */
+	if (region_closed(region) || mapped->detached || mapped->guarded.entry == 0) {
 		pthread_mutex_unlock(&region->remapping);
 		return true;
 	}

@@ -229,6 +229,16 @@ int region_attach(struct shmb_client *client, struct call *call, struct shmb_reg
 
 /* ---- Letting go ---- */
 
+/* Under the mutex, as whoever changes what is mapped looks there whether the handle is closed: the
+ * number may be another file's at once, which is neither to be replaced nor to be mapped. */
+static void close_fd(struct shmb_region *region)
+{
+	pthread_mutex_lock(&region->remapping);
+	if (region->fd >= 0)
+		close(region->fd);
+	pthread_mutex_unlock(&region->remapping);
+}
+
 /* Nothing of the region is used any more by those who look whether it is closed, and they do. */
 static int end_use(struct shmb_region *region)
 {
@@ -247,8 +257,7 @@ static int end_use(struct shmb_region *region)
 	pthread_mutex_unlock(&client->mutex);
 	if (atomic_load(&region->n_sleeping) > 0)
 		futex_wake_all(layout_publish_futex(region->page));
-	if (region->fd >= 0)
-		close(region->fd);
+	close_fd(region);
 	return 0;
 }
 

@@ -314,6 +314,9 @@ struct shmb_semaphore *create_semaphore(struct shmb_client *client, const char *
 					uint32_t maximum, uint32_t mode);
 struct shmb_semaphore *open_semaphore(struct shmb_client *client, const char *name);
 
+/* await_asleep() - until a thread of this process waits in the kernel, or has ended */
+void await_asleep(pid_t task);
+
 /* look_at_...() - through the broker; must succeed */
 struct shmb_lock_info look_at_lock(struct shmb_client *client, const char *name);
 struct shmb_semaphore_info look_at_semaphore(struct shmb_client *client, const char *name);

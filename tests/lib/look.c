@@ -1,13 +1,38 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What locks and semaphores look like from outside: the conditions that tests wait for, so that
- * nothing has to sleep until another process "should" be waiting.
+ * nothing has to sleep until another process "should" be waiting. And threads of this one.
  *
- * Uses the public library alone.
+ * Uses the public library alone, and /proc.
  */
+#include <sched.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "harness.h"
+
+static char state_of(pid_t task)
+{
+	char path[64], line[512] = "";
+	const char *name_end;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)task);
+	file = fopen(path, "re");
+	if (!file || !fgets(line, sizeof(line), file)) /* it has ended */
+		strcpy(line, ") S");
+	if (file)
+		fclose(file);
+	name_end = strrchr(line, ')');
+	CHECK(name_end);
+	return name_end[2];
+}
+
+void await_asleep(pid_t task)
+{
+	while (state_of(task) != 'S')
+		sched_yield();
+}
 
 struct shmb_lock_info look_at_lock(struct shmb_client *client, const char *name)
 {

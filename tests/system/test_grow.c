@@ -5,11 +5,13 @@
  */
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -236,6 +238,59 @@ CASE(F33_old_segments_go_when_everybody_has_followed, PRIVATE)
 	shmb_region_free(region);
 	shmb_client_free(client);
 }
+
+/* ---- Closing in the middle ---- */
+
+/* Closed by another thread while the next descriptor takes the place of its own. */
+static struct closing {
+	struct shmb_region *region;
+	pthread_t thread;
+	_Atomic pid_t task;
+	bool given_away; /* the number was free for others before that */
+} closing;
+
+static void *close_region(void *argument)
+{
+	atomic_store(&closing.task, gettid());
+	CHECK_OK(shmb_region_close(argument));
+	return NULL;
+}
+
+/* Before libc's; the rest of the program is hidden. */
+__attribute__((visibility("default"))) int dup3(int from, int to, int flags)
+{
+	struct shmb_region *region = closing.region;
+	int other;
+
+	closing.region = NULL;
+	if (region) {
+		CHECK_INT(pthread_create(&closing.thread, NULL, close_region, region), 0);
+		while (atomic_load(&closing.task) == 0 || shmb_region_is_valid(region))
+			sched_yield();
+		await_asleep(atomic_load(&closing.task)); /* until we are done here */
+		other = SYS(fcntl(from, F_DUPFD_CLOEXEC, to));
+		closing.given_away = other == to;
+		close(other);
+	}
+	return (int)syscall(SYS_dup3, from, to, flags);
+}
+
+CASE(F36_closing_while_it_moves_gives_no_number_away_that_is_still_used, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = make(client, PAGE, SHMB_BACKING_MEMFD, SHMB_KEEP_FD);
+
+	CHECK_OK(shmb_region_lock(region, SHMB_EXCLUSIVE, -1));
+	closing.region = region;
+	CHECK_OK(shmb_region_resize(region, 2 * PAGE));
+	CHECK_INT(pthread_join(closing.thread, NULL), 0);
+	CHECK(!closing.given_away);
+	CHECK_CODE(shmb_region_unlock(region), SHMB_ECLOSED);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+/* ---- Who does not follow ---- */
 
 CASE(F33_a_fixed_handle_does_not_follow_and_a_private_one_is_its_own, PRIVATE)
 {
