@@ -118,6 +118,7 @@ static void replace_fd(struct shmb_region *region, int fd)
 bool mapped_supersede(struct shmb_region *region, struct mapped *mapped, int fd)
 {
 	struct mapped *older;
+	uint64_t start, length;
 
 	pthread_mutex_lock(&region->remapping);
 	/* Closing says so and then detaches what there is. */
@@ -132,6 +133,9 @@ bool mapped_supersede(struct shmb_region *region, struct mapped *mapped, int fd)
 	atomic_store(&region->data, mapped->mapping.data);
 	atomic_store(&region->mapped, mapped);
 	atomic_fetch_and(&region->state, ~(uint32_t)REGION_FAULTED);
+	/* But of this one some may be lost already: the handler notes what, and then says so. */
+	if (guard_find_lost(&mapped->guarded, 0, mapped->mapping.length, &start, &length))
+		atomic_fetch_or(&region->state, REGION_FAULTED);
 	atomic_fetch_add(&region->state, REGION_MENDED);
 	atomic_store(&older->superseded, true);
 	if (atomic_load(&older->holds) == 0)
