@@ -206,21 +206,17 @@ static int perform(const struct operation *operation)
 
 /* ---- Workers; the mutex is held, and let go of while they work or wait ---- */
 
-static void run_operation(struct worker *worker)
+/* Is there one, besides @but, that what is due need not wait for? An operation may take for ever.
+ */
+static bool sees_to_timed(const struct background *background, const struct worker *but)
 {
-	struct shmb_client *client = worker->client;
-	struct background *background = client->background;
-	struct operation *operation = TAILQ_FIRST(&background->queue);
-	int status;
+	for (int i = 0; i < WORKERS_MAX; i++) {
+		const struct worker *worker = &background->workers[i];
 
-	unqueue(background, operation);
-	worker->operation = operation;
-	pthread_mutex_unlock(&client->mutex);
-	status = perform(operation);
-	pthread_mutex_lock(&client->mutex);
-	worker->operation = NULL;
-	end_operation(client, operation, status);
-	pthread_cond_broadcast(&background->done);
+		if (worker != but && worker->state == WORKER_RUNS && !worker->operation)
+			return true;
+	}
+	return false;
 }
 
 /* The one that is due first; NULL: there is none. */
@@ -233,6 +229,33 @@ static struct shmb_region *first_due(const struct background *background)
 		    (!first || region->background.due < first->background.due))
 			first = region;
 	return first;
+}
+
+static int start_worker(struct background *background);
+
+/* If there cannot be another one, what is due is late. */
+static void see_to_timed(struct background *background)
+{
+	if (!background->stopping && first_due(background) && !sees_to_timed(background, NULL))
+		(void)start_worker(background);
+}
+
+static void run_operation(struct worker *worker)
+{
+	struct shmb_client *client = worker->client;
+	struct background *background = client->background;
+	struct operation *operation = TAILQ_FIRST(&background->queue);
+	int status;
+
+	unqueue(background, operation);
+	worker->operation = operation;
+	see_to_timed(background);
+	pthread_mutex_unlock(&client->mutex);
+	status = perform(operation);
+	pthread_mutex_lock(&client->mutex);
+	worker->operation = NULL;
+	end_operation(client, operation, status);
+	pthread_cond_broadcast(&background->done);
 }
 
 static void run_flush(struct worker *worker, struct shmb_region *region)
@@ -273,13 +296,7 @@ static bool is_needed(const struct worker *worker)
 {
 	const struct background *background = worker->client->background;
 
-	if (LIST_EMPTY(&background->timed))
-		return false;
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (&background->workers[i] != worker &&
-		    background->workers[i].state == WORKER_RUNS)
-			return false;
-	return true;
+	return !LIST_EMPTY(&background->timed) && !sees_to_timed(background, worker);
 }
 
 /* Return: false: it has been idle for long enough. */
@@ -406,10 +423,7 @@ static int begin_timed(struct shmb_region *region)
 	LIST_INSERT_HEAD(&background->timed, region, background.link);
 	region->background.timed = true;
 	region->background.due = 0;
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (background->workers[i].state == WORKER_RUNS)
-			return 0;
-	if (start_worker(background) == 0)
+	if (sees_to_timed(background, NULL) || start_worker(background) == 0)
 		return 0;
 	LIST_REMOVE(region, background.link);
 	region->background.timed = false;
@@ -450,6 +464,7 @@ void background_flush_within(struct shmb_region *region, uint32_t ms)
 		region->background.due = due;
 		/* All, as the one that the signal hit might be about to end. */
 		pthread_cond_broadcast(&region->client->background->wake);
+		see_to_timed(region->client->background);
 	}
 	pthread_mutex_unlock(&region->client->mutex);
 }

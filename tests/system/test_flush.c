@@ -779,3 +779,51 @@ CASE(F31_closing_waits_for_the_timer_s_flush, PRIVATE)
 	CHECK_INT(pthread_join(thread, NULL), 0);
 	shmb_client_free(client);
 }
+
+static void ignore_end(int status, void *userdata)
+{
+}
+
+/* Until all other threads of this process wait for something. */
+static void await_sleep(void)
+{
+	struct tasks tasks = look_at_tasks();
+
+	for (unsigned i = 0; i < tasks.n; i++) {
+		pid_t task = (pid_t)strtol(tasks.ids[i], NULL, 10);
+
+		if (task != gettid())
+			await_asleep(task);
+	}
+}
+
+/* One thread is at work for long: another sees to what has its time. */
+CASE(F31_what_has_its_time_does_not_wait_for_operations, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *slow = create_file(broker, client, "f", SIZE);
+	struct shmb_region *region = create_file(broker, client, "g", SIZE);
+
+	begin();
+	set_policy(region, 0, 0, 1);
+	await_sleep();
+	disk_get_stuck();
+	CHECK_OK(shmb_region_flush_async(slow, 0, 0, ignore_end, NULL));
+	disk_await_waiting(1);
+	CHECK_OK(shmb_region_write_u8(region, 0, 1));
+	disk_await_waiting(2);
+	disk_go_on();
+	while (shmb_region_pending(region) > 0)
+		;
+	/* And the other way round: the time runs already when the thread is given work. */
+	set_policy(region, 0, 0, 100);
+	await_sleep();
+	disk_get_stuck();
+	CHECK_OK(shmb_region_write_u8(region, 0, 1));
+	CHECK_OK(shmb_region_flush_async(slow, 0, 0, ignore_end, NULL));
+	disk_await_waiting(2);
+	disk_go_on();
+	shmb_region_free(region);
+	shmb_region_free(slow);
+	shmb_client_free(client);
+}
