@@ -36,6 +36,7 @@ struct mapping {
 	int protection; /* PROT_... as it was mapped */
 	bool writable;
 	bool private;
+	bool dump;
 };
 
 /* map_page_size() - bytes of an ordinary page of memory */

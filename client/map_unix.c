@@ -161,6 +161,7 @@ int map_data(int fd, uint64_t bytes, const struct map_how *how, struct mapping *
 		.protection = protection_of(how),
 		.writable = how->writable,
 		.private = how->private,
+		.dump = how->dump,
 	};
 	return 0;
 }
@@ -212,7 +213,10 @@ int map_again(const struct mapping *mapping, int fd, uint64_t offset, uint64_t l
 	if ((void *)replace_mapping(start, (size_t)length, protection_now(mapping), flags, fd,
 				    (off_t)offset) == MAP_FAILED)
 		return SHMB_ENOMEM;
-	result = system_populate(start, (size_t)length, false);
+	/* As all of it was told when it was mapped. */
+	result = mapping->dump ? 0 : system_no_dump(start, (size_t)length);
+	if (result == 0)
+		result = system_populate(start, (size_t)length, false);
 	if (result == 0 || result == SHMB_ENOTSUP) /* then who touches it will see */
 		return 0;
 	map_zeros(mapping, offset, length);

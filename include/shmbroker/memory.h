@@ -197,8 +197,9 @@ int shmb_region_protect(struct shmb_region *region, uint64_t offset, uint64_t le
  * elsewhere goes to the handler that was there before, or ends the process as it would have.
  *
  * A page that was replaced is looked at again by the next call that touches it, if there is a
- * descriptor to map it from (a file, or SHMB_KEEP_FD): when there is memory again, it is back. Else
- * open the region anew.
+ * descriptor to map it from (a file, or SHMB_KEEP_FD): when there is memory again, it is back,
+ * neither pinned nor with what shmb_region_advise() and shmb_region_protect() said of it. Else open
+ * the region anew.
  */
 
 /**

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "smaps.h"
 
 enum { PAGE = 4096, PAGES = 16, MIB = 1 << 20 };
 
@@ -177,6 +178,23 @@ CASE(F34_what_is_there_again_comes_back, PRIVATE)
 		SYS(ftruncate(fd, PAGES * PAGE));
 		CHECK_OK(shmb_region_write_u8(region, i % 15 * PAGE + PAGE, 1));
 	}
+	free_file(region, fd);
+	shmb_client_free(client);
+}
+
+CASE(F34_what_comes_back_is_in_no_core_dump_either, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	int fd;
+	struct shmb_region *region = make_file(broker, client, &fd);
+	unsigned char byte;
+
+	CHECK(smaps_flag(shmb_region_data(region), PAGES * PAGE, "dd"));
+	SYS(ftruncate(fd, PAGE));
+	CHECK_CODE(shmb_region_read_u8(region, 3 * PAGE, &byte), SHMB_EBUS);
+	SYS(ftruncate(fd, PAGES * PAGE));
+	CHECK_OK(shmb_region_read_u8(region, 3 * PAGE, &byte));
+	CHECK(smaps_flag(shmb_region_data(region), PAGES * PAGE, "dd"));
 	free_file(region, fd);
 	shmb_client_free(client);
 }
