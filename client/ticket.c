@@ -64,10 +64,11 @@ int shmb_region_ticket(struct shmb_region *region, unsigned access, struct shmb_
 
 static int digit(char character)
 {
-	const char digits[] = "0123456789abcdef";
-	const char *found = character != '\0' ? strchr(digits, character | 0x20) : NULL;
+	const char digits[] = "0123456789abcdefABCDEF";
+	const char *found = character != '\0' ? strchr(digits, character) : NULL;
+	int value = found ? (int)(found - digits) : -1;
 
-	return found ? (int)(found - digits) : -1;
+	return value < 16 ? value : value - 6;
 }
 
 /* Return: false if it is not the text of one. */

@@ -591,6 +591,9 @@ static void F04_a_ticket_is_text(void **state)
 	assert_code(shmb_region_redeem(all->client, "00017f80fffe100a00cdef55aa0203045", SHMB_READ,
 				       NULL, &other),
 		    SHMB_EINVAL);
+	assert_code(shmb_region_redeem(all->client, "\0200017f80fffe100a00cdef55aa020304",
+				       SHMB_READ, NULL, &other),
+		    SHMB_EINVAL);
 	assert_code(shmb_region_redeem(all->client, "00017g80fffe100a00cdef55aa020304", SHMB_READ,
 				       NULL, &other),
 		    SHMB_EINVAL);
