@@ -28,9 +28,16 @@
 #define SO_PASSRIGHTS 83 /* Linux 6.16; the same on every architecture that uses asm-generic */
 #endif
 
+enum { LOOK_MS = 50 };
+
 struct discard_child {
-	uv_poll_t watch;
-	int pidfd;
+	union {
+		uv_handle_t handle;
+		uv_poll_t watch;
+		uv_timer_t look; /* if there is no pidfd */
+	};
+	pid_t pid;
+	int pidfd; /* -1: none */
 	struct discard *discard;
 	struct account *account;
 	enum charge what; /* that it is charged for */
@@ -84,8 +91,9 @@ static void forget_child(struct discard_child *child)
 {
 	child->discard->n_children--;
 	DL_DELETE2(child->discard->children, child, previous, next);
-	uv_close((uv_handle_t *)&child->watch, on_child_closed);
-	close(child->pidfd);
+	uv_close(&child->handle, on_child_closed);
+	if (child->pidfd >= 0)
+		close(child->pidfd);
 	settle(child->account, child->what);
 }
 
@@ -96,6 +104,14 @@ static void on_child_ended(uv_poll_t *watch, int status, int events)
 
 	waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG);
 	forget_child(child);
+}
+
+static void look_after_child(uv_timer_t *look)
+{
+	struct discard_child *child = look->data;
+
+	if (waitpid(child->pid, NULL, WNOHANG) != 0)
+		forget_child(child);
 }
 
 void discard_stop(struct discard *discard)
@@ -136,6 +152,21 @@ static pid_t fork_holder(int socket)
 	return pid;
 }
 
+/* Without a pidfd (descriptors have run out, or there is no such thing) it is looked at now and
+ * then.
+ */
+static void start_watch(struct discard_child *child)
+{
+	uv_loop_t *loop = child->discard->loop;
+
+	if (child->pidfd >= 0 && uv_poll_init(loop, &child->watch, child->pidfd) == 0) {
+		uv_poll_start(&child->watch, UV_READABLE, on_child_ended);
+		return;
+	}
+	uv_timer_init(loop, &child->look);
+	uv_timer_start(&child->look, look_after_child, LOOK_MS, LOOK_MS);
+}
+
 static bool watch_child(struct discard *discard, pid_t pid, struct account *account,
 			enum charge what)
 {
@@ -146,16 +177,11 @@ static bool watch_child(struct discard *discard, pid_t pid, struct account *acco
 	child->discard = discard;
 	child->account = account;
 	child->what = what;
+	child->pid = pid;
 	child->pidfd = pidfd_open(pid, 0);
-	if (child->pidfd < 0 || uv_poll_init(discard->loop, &child->watch, child->pidfd) < 0) {
-		if (child->pidfd >= 0)
-			close(child->pidfd);
-		free(child);
-		return false;
-	}
-	child->watch.data = child;
-	uv_unref((uv_handle_t *)&child->watch);
-	uv_poll_start(&child->watch, UV_READABLE, on_child_ended);
+	start_watch(child);
+	child->handle.data = child;
+	uv_unref(&child->handle);
 	discard->n_children++;
 	DL_APPEND2(discard->children, child, previous, next);
 	return true;

@@ -652,3 +652,22 @@ CASE(F03_an_overlay_on_it_that_does_not_close, SYSTEM, .config = ALLOW_BOTH)
 {
 	nobody_else_waits(broker, &(const struct hang){ STUBBORN_CLOSE, true, 1 });
 }
+
+/* ---- Without pidfds ---- */
+
+/* More in a row than a user may have at a time: each that ends is noticed, one way or another. */
+CASE(F03_processes_that_looked_are_noticed_to_end_without_pidfds, PRIVATE, .faults = true)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct shmb_client *client = connect_to(broker);
+
+	broker_fault(broker, FAULT_PIDFD_OPEN, EMFILE, 0, 1000);
+	options.backing = SHMB_BACKING_FILE;
+	options.path = broker_path(broker, "file");
+	options.file_flags = SHMB_FILE_CREATE;
+	for (int i = 0; i < 20; i++)
+		shmb_region_free(create(client, "r", 4096, &options));
+	CHECK(broker_fault_hits(broker, FAULT_PIDFD_OPEN) >= 20);
+	UNTIL(broker, children_of(broker->pid) == 0);
+	shmb_client_free(client);
+}
