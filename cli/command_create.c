@@ -226,9 +226,9 @@ static int create_run(struct cli *cli, const void *parsed, int argc, char **argv
 {
 	const struct create_values *values = parsed;
 	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
-	struct shmb_region *region;
+	struct shmb_region *region = NULL;
 	sigset_t signals;
-	uint64_t size;
+	uint64_t size = 0;
 	int result, status;
 
 	status = parse_create(cli, values, argc > 1 ? argv[1] : NULL, &options, &size);

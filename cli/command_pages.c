@@ -127,7 +127,7 @@ static int parse_advice(struct cli *cli, const char *text, enum shmb_advice *ret
 static int advise_run(struct cli *cli, const void *parsed, int argc, char **argv)
 {
 	const struct advise_values *values = parsed;
-	enum shmb_advice advice;
+	enum shmb_advice advice = SHMB_ADVICE_NORMAL;
 	struct shmb_region *region;
 	uint64_t offset, length;
 	unsigned access = SHMB_READ;

@@ -522,6 +522,7 @@ static void forget_operations(struct shmb_client *client)
 	struct operation *operation;
 
 	while ((operation = TAILQ_FIRST(&background->queue))) {
+		// NOLINTNEXTLINE(clang-analyzer-unix.Malloc) it does not see through TAILQ_REMOVE
 		unqueue(background, operation);
 		end_operation(client, operation, SHMB_ECANCELED);
 	}

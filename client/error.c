@@ -34,21 +34,20 @@ void error_slot_deinit(struct error_slot *slot)
 	pthread_mutex_destroy(&slot->mutex);
 }
 
-int error_set(struct error_slot *slot, const struct shmb_error *error)
+void error_keep(struct error_slot *slot, const struct shmb_error *error)
 {
 	pthread_mutex_lock(&slot->mutex);
 	slot->last = *error;
 	pthread_mutex_unlock(&slot->mutex);
-	return error->code;
 }
 
-int error_note(struct error_slot *slot, int code, const char *what)
+void error_keep_code(struct error_slot *slot, int code, const char *what)
 {
 	struct shmb_error error = { .code = code };
 
 	if (what)
 		error_what(&error, what, strlen(what));
-	return error_set(slot, &error);
+	error_keep(slot, &error);
 }
 
 int error_get(struct error_slot *slot, struct shmb_error *ret_error)

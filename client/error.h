@@ -18,11 +18,22 @@ struct error_slot {
 int error_slot_init(struct error_slot *slot);
 void error_slot_deinit(struct error_slot *slot);
 
-/* error_set() - keep @error. Return: its code, so that callers can return it in turn. */
-int error_set(struct error_slot *slot, const struct shmb_error *error);
+/* error_keep() - keep @error; error_keep_code() - with nothing but @what, which may be NULL */
+void error_keep(struct error_slot *slot, const struct shmb_error *error);
+void error_keep_code(struct error_slot *slot, int code, const char *what);
 
-/* error_note() - keep @code with nothing but @what (may be NULL). Return: @code. */
-int error_note(struct error_slot *slot, int code, const char *what);
+/* error_set(), error_note() - the same. Return: the code, so that callers can return it in turn. */
+static inline int error_set(struct error_slot *slot, const struct shmb_error *error)
+{
+	error_keep(slot, error);
+	return error->code;
+}
+
+static inline int error_note(struct error_slot *slot, int code, const char *what)
+{
+	error_keep_code(slot, code, what);
+	return code;
+}
 
 /* error_get() - a copy for the caller, as long as its struct_size says. Return: 0 or SHMB_EINVAL.
  */

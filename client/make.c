@@ -126,7 +126,7 @@ static void fill_create(struct request *request, const char *name, uint64_t size
 static int read_options(struct shmb_client *client, const struct shmb_region_options *options,
 			struct request *request)
 {
-	request->options = (struct shmb_region_options)SHMB_REGION_OPTIONS_INIT;
+	*request = (struct request){ .options = SHMB_REGION_OPTIONS_INIT };
 	if (sized_read(&request->options, sizeof(request->options), options) < 0)
 		return request_refuse(client, "options");
 	return 0;

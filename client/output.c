@@ -159,6 +159,7 @@ void output_flush(struct shmb_client *client)
 	struct output *output;
 
 	while (can_send(client) && (output = TAILQ_FIRST(&client->output)))
+		// NOLINTNEXTLINE(clang-analyzer-unix.Malloc) it does not see through TAILQ_REMOVE
 		if (held_back(client, output) || !send_first(client, output))
 			break;
 	loop_output_changed(client);

@@ -94,7 +94,7 @@ static int map_page(struct shmb_region *region, int fd)
 
 static int map_region(struct shmb_region *region, const struct call *call)
 {
-	struct mapped *mapped;
+	struct mapped *mapped = NULL;
 	int result = 0;
 
 	if (region->flags & SHMB_UNGUARDED)
@@ -104,7 +104,7 @@ static int map_region(struct shmb_region *region, const struct call *call)
 	if (result == 0)
 		result = mapped_new(region, call->fds[0], region->capacity,
 				    (uint32_t)call->result.attached.generation, &mapped);
-	if (result < 0)
+	if (result != 0)
 		return result;
 	atomic_init(&region->mapped, mapped);
 	atomic_init(&region->data, mapped->mapping.data);

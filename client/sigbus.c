@@ -95,6 +95,17 @@ static void call(struct earlier *to, int number, siginfo_t *info, void *context)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+static bool takes_it(const struct earlier *to)
+{
+	return to && (to->action.sa_flags & SA_SIGINFO || (to->action.sa_handler != SIG_DFL &&
+							   to->action.sa_handler != SIG_IGN));
+}
+
+static bool ignores_it(const struct earlier *to)
+{
+	return to && !(to->action.sa_flags & SA_SIGINFO) && to->action.sa_handler == SIG_IGN;
+}
+
 static void pass_on(int number, siginfo_t *info, void *context)
 {
 	struct passing outer = passing;
@@ -104,11 +115,9 @@ static void pass_on(int number, siginfo_t *info, void *context)
 	if (outer.context == context && inner.frame < outer.frame)
 		to = inner.to = outer.to ? outer.to->before : NULL;
 	passing = inner;
-	if (!to || (!(to->action.sa_flags & SA_SIGINFO) && to->action.sa_handler == SIG_DFL))
-		die(info);
-	else if (to->action.sa_flags & SA_SIGINFO || to->action.sa_handler != SIG_IGN)
+	if (takes_it(to))
 		call(to, number, info, context);
-	else if (is_synchronous(info))
+	else if (!ignores_it(to) || is_synchronous(info))
 		die(info);
 	passing = outer;
 }

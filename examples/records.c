@@ -22,7 +22,7 @@
 
 static const char *program; /* to be started again */
 
-enum { WRITERS = 3, EACH = 500, HEADER = 64, MORE = 16 * 1024 };
+enum { WRITERS = 3, EACH = 500, ALL = WRITERS * EACH, HEADER = 64, MORE = 16 * 1024 };
 
 struct record {
 	uint64_t writer;
@@ -158,7 +158,7 @@ static int run(struct shmb_region *region)
 		r = look(region, &count);
 	printf("%" PRIu64 " records by %d processes, looked through %u times meanwhile\n", count,
 	       WRITERS, looks);
-	return r < 0 || count == WRITERS * EACH ? r : SHMB_EPROTO;
+	return r < 0 || count == ALL ? r : SHMB_EPROTO;
 }
 
 static int with_file(const char *path)

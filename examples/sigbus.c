@@ -22,7 +22,7 @@
 
 static const char *program; /* to be started again */
 
-enum { PAGE = 4096, SIZE = 4 * PAGE };
+enum { PAGE = 4096, SIZE = 4 * PAGE, GONE = 3 * PAGE };
 
 static bool fill(const char *path)
 {
@@ -48,7 +48,7 @@ static int by_hand(const char *path)
 
 	if (data == MAP_FAILED || !cut_off(path))
 		return EXIT_FAILURE;
-	return data[3 * PAGE] == 'x' ? 2 : 3; /* never gets here */
+	return data[GONE] == 'x' ? 2 : 3; /* never gets here */
 }
 
 static int as_region(const char *path, bool guarded)
@@ -67,7 +67,7 @@ static int as_region(const char *path, bool guarded)
 		r = shmb_region_create(client, NULL, 0, &options, &region);
 	if (r < 0 || !cut_off(path))
 		return EXIT_FAILURE;
-	r = shmb_region_read(region, 3 * PAGE, &byte, 1, 0);
+	r = shmb_region_read(region, GONE, &byte, 1, 0);
 	printf("            reading what is gone: %s\n", shmb_strerror(r));
 	if (r == SHMB_EBUS)
 		r = shmb_region_read(region, 0, &byte, 1, 0); /* what is there is still there */
