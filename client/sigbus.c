@@ -97,8 +97,8 @@ static void call(struct earlier *to, int number, siginfo_t *info, void *context)
 
 static bool takes_it(const struct earlier *to)
 {
-	return to && (to->action.sa_flags & SA_SIGINFO || (to->action.sa_handler != SIG_DFL &&
-							   to->action.sa_handler != SIG_IGN));
+	return to && (to->action.sa_flags & SA_SIGINFO ||
+		      (to->action.sa_handler != SIG_DFL && to->action.sa_handler != SIG_IGN));
 }
 
 static bool ignores_it(const struct earlier *to)
