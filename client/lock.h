@@ -178,9 +178,10 @@ static always_inline bool locker_is_solo(struct locker *locker)
  */
 static always_inline void locker_hold(struct locker *locker, const struct layout_locker *words)
 {
-	/* What was claimed is nothing: whoever still has it may be writing, so `writing` is not
-	 * ours to touch. Our caller looks again, and says so. */
-	if (unlikely(!locker_still_ready(locker)))
+	/* What was claimed of a lock that has vanished is nothing: whoever still has it may be
+	 * writing, so `writing` is not ours to touch. Our caller looks again, and says so. One that
+	 * was closed is there, and what was claimed of it has to be released. */
+	if (unlikely(!locker_still_ready(locker)) && locker_lost(locker))
 		return;
 	/* relaxed: a thread looks for nobody but itself there. */
 	atomic_store_explicit(&locker->owner, locker_self(), memory_order_relaxed);
