@@ -59,6 +59,7 @@ int serve_attach(struct request *request, struct region *region, unsigned access
 	struct broker *broker = request->broker;
 	struct attachment *attachment;
 	int fds[SEGMENT_MAPPED];
+	struct ticket ticket;
 	int result;
 
 	if (access & SHMB_WRITE)
@@ -71,13 +72,17 @@ int serve_attach(struct request *request, struct region *region, unsigned access
 			region_unlink(broker, region);
 		return result;
 	}
-	if (used)
+	if (used) {
+		ticket = *used;
 		ticket_end(broker, used);
+	}
 	request_done(request, attachment, created);
 	result = answer_attached(request, attachment, created, fds);
 	if (result == 0)
 		return 0;
 	region_detach(broker, attachment, false);
+	if (used)
+		ticket_restore(broker, &ticket);
 	return answer_fail_system(&request->failure, result, "sending descriptors");
 }
 

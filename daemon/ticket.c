@@ -104,6 +104,12 @@ void ticket_end(struct broker *broker, struct ticket *ticket)
 	free(ticket);
 }
 
+void ticket_restore(struct broker *broker, const struct ticket *model)
+{
+	if (ticket_recover(broker, model->attachment, model) == 0)
+		remember_ticket(broker, ticket_find(broker, model->token));
+}
+
 void tickets_end(struct broker *broker, struct attachment *attachment)
 {
 	while (attachment->tickets)

@@ -41,6 +41,9 @@ struct ticket *ticket_find(struct broker *broker, const void *token);
 /* ticket_end() - it was used */
 void ticket_end(struct broker *broker, struct ticket *ticket);
 
+/* ticket_restore() - it was not: what ended it has failed. @model: as it was before */
+void ticket_restore(struct broker *broker, const struct ticket *model);
+
 /* tickets_end() - their attachment ends */
 void tickets_end(struct broker *broker, struct attachment *attachment);
 

@@ -125,3 +125,28 @@ CASE(closing_what_was_passed_in_vain_keeps_nobody_waiting, SYSTEM, .config = ALL
 	if (us >= 20000 * harness_slow())
 		FAIL("somebody waited for %lld us", (long long)us);
 }
+
+/* ---- Tickets ---- */
+
+/* Whoever keeps descriptors in flight can make that happen to others. */
+CASE(a_ticket_whose_answer_cannot_be_sent_is_still_good, SYSTEM, .faults = true, .fd_store = 64)
+{
+	struct raw *raw = raw_greet(broker);
+	const struct wire_region_ticket_params params = { .handle =
+								  raw_make(raw, "t", SHMB_ATTACHED),
+							  .access = SHMB_READ };
+	struct wire_region_redeem_params redeem = { .access = SHMB_READ };
+	struct wire_region_ticket_result ticket;
+	uint8_t token[16];
+
+	CHECK_OK(raw_call(raw, WIRE_REGION_TICKET, &params, &ticket));
+	memcpy(token, ticket.ticket.data, sizeof(token));
+	redeem.ticket = (struct wire_bytes){ (const char *)token, sizeof(token) };
+	broker_fault(broker, FAULT_SEND_FDS, ETOOMANYREFS, 0, 1);
+	CHECK_CODE(raw_call(raw, WIRE_REGION_REDEEM, &redeem, NULL), SHMB_ETOOMANYREFS);
+	raw = raw_survive(broker, raw, 0);
+	CHECK_OK(raw_call(raw, WIRE_REGION_REDEEM, &redeem, NULL));
+	CHECK_CODE(raw_call(raw, WIRE_REGION_REDEEM, &redeem, NULL), SHMB_ENOENT);
+	CHECK_INT(broker_stat(broker, "attachments"), 2);
+	raw_free(raw);
+}
