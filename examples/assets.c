@@ -8,6 +8,8 @@
  *
  *	assets        makes a file, serves it, and starts itself as "user"
  */
+#define _POSIX_C_SOURCE 200809L /* for -std=c11, which hides what is not of C alone */
+
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>

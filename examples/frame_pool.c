@@ -42,6 +42,8 @@
  * The program starts producers and consumers as processes of its own, kills and replaces them, and
  * counts at the end.
  */
+#define _POSIX_C_SOURCE 200809L /* for -std=c11, which hides what is not of C alone */
+
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>

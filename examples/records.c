@@ -9,6 +9,8 @@
  *
  *	records [FILE]
  */
+#define _POSIX_C_SOURCE 200809L /* for -std=c11, which hides what is not of C alone */
+
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>

@@ -96,6 +96,7 @@ static int read_table(struct shmb_region *region, unsigned number)
 {
 	struct table *table = shmb_region_data(region);
 
+	(void)number;
 	while (!atomic_load(&table->done)) {
 		int r = shmb_region_lock(region, SHMB_SHARED, PATIENCE_MS);
 
@@ -115,6 +116,7 @@ static int watch_table(struct shmb_region *region, unsigned number)
 {
 	struct table *table = shmb_region_data(region), copy;
 
+	(void)number;
 	while (!atomic_load(&table->done)) {
 		int r = shmb_region_snapshot(region, 0, &copy, sizeof(copy));
 

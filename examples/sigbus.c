@@ -7,6 +7,8 @@
  *	unguarded   a region with SHMB_UNGUARDED, which asks for just that
  *	guarded     a region: an error code where the program can see it, and it goes on
  */
+#define _POSIX_C_SOURCE 200809L /* for -std=c11, which hides what is not of C alone */
+
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
