@@ -132,8 +132,10 @@ enum shmb_advice {
  * needs SHMB_WRITE. On a private handle SHMB_ADVICE_DONTNEED gives up what this process has
  * written, in the whole pages within the range. SHMB_ADVICE_PREFETCH reads the range of a file
  * ahead, whether it is mapped or not (posix_fadvise(2)), and is WILLNEED for memory.
- * SHMB_ADVICE_FREE and _WIPEONFORK are for memory with nothing behind it: the system refuses them
- * for mappings of regions, private ones too, with SHMB_EINVAL.
+ * SHMB_ADVICE_COLLAPSE wants a mapping that suits huge pages, which is certain only for a handle
+ * that was made or opened with options.huge, and a whole huge page of it with memory: SHMB_EINVAL
+ * else. SHMB_ADVICE_FREE and _WIPEONFORK are for memory with nothing behind it: the system refuses
+ * them for mappings of regions, private ones too, with SHMB_EINVAL.
  *
  * Return: 0, or SHMB_EBOUNDS, SHMB_EINVAL (no such advice, or not for this mapping), SHMB_EMODE,
  * SHMB_ENOTSUP (not on this system), SHMB_ENOMEM, SHMB_EACCES, SHMB_EBUSY (pages were pinned or in
@@ -195,6 +197,9 @@ int shmb_region_protect(struct shmb_region *region, uint64_t offset, uint64_t le
  * access goes on; reading, writing, releasing a view and shmb_region_check() then say SHMB_EBUS for
  * ranges in which that has happened, and locking says it if the lock has vanished. A fault
  * elsewhere goes to the handler that was there before, or ends the process as it would have.
+ *
+ * Memory vanishes in whole pages: a file that is cut off within a page reads as zeros from there to
+ * the end of that page, and no error tells of it. A watch for SHMB_EVENT_FILE does.
  *
  * A page that was replaced is looked at again by the next call that touches it, if there is a
  * descriptor to map it from (a file, or SHMB_KEEP_FD): when there is memory again, it is back,

@@ -35,7 +35,8 @@
  * Blocking: functions that ask the broker block for at most the client's timeout. Functions on
  * mapped memory never block, except those that take a timeout, shmb_region_read() and
  * shmb_region_write() with SHMB_LOCKED, shmb_region_snapshot() for some milliseconds, and
- * shmb_region_flush() for as long as the system takes.
+ * for as long as the system takes shmb_region_flush(), a write that a flush policy flushes after,
+ * and what touches, pins, copies, exports and imports.
  *
  * Timeouts are in milliseconds of the monotonic clock: 0 tries and returns, -1 waits without a
  * limit. Waiting spins for at most the client's spin_us, adaptively, and then sleeps.
@@ -102,9 +103,10 @@ enum shmb_region_flags {
 	SHMB_RESERVE = 1 << 2, /* create only, with SHMB_WRITE: allocate the memory now; if there is
 				  none, the region is removed again: SHMB_ENOSPC */
 	SHMB_PRIVATE = 1 << 3, /* copy on write: what is written stays in this process. SHMB_WRITE
-				  then needs read access alone; publishing and growing are refused,
-				  flushing does nothing, and what others write shows or not, page by
-				  page, as mmap(2) says of MAP_PRIVATE. Not with SHMB_LOCK. */
+				  then needs read access alone; publishing, resizing and locking
+				  are refused, flushing does nothing, and what others write shows or
+				  not, page by page, as mmap(2) says of MAP_PRIVATE. Not with
+				  SHMB_LOCK. */
 	SHMB_POPULATE = 1 << 4,  /* make all pages of the size present now; later ones, see
 				    shmb_region_touch() */
 	SHMB_PIN = 1 << 5,       /* keep all of them in memory, see shmb_region_pin() */
@@ -129,8 +131,8 @@ enum shmb_huge {
 	SHMB_HUGE_DEFAULT = 0, /* as the system does by itself */
 	SHMB_HUGE_TRY = 1, /* of the pool, else transparent ones, else ordinary pages: never fails
 			      for the want of them. shmb_region_huge() tells what it became. */
-	SHMB_HUGE_REQUIRE = 2, /* of the pool, else transparent ones for all of it, else
-				  SHMB_ENOTSUP */
+	SHMB_HUGE_REQUIRE = 2, /* of the pool, else transparent ones for all of it, which are made
+				  and take their memory at once; else SHMB_ENOTSUP */
 };
 
 /** How to open the file of SHMB_BACKING_FILE; without any of these it has to be there. */
@@ -361,7 +363,7 @@ struct shmb_region_options {
  * name, with the region's mode; they need no rights to the file. Resizing changes the file. The
  * file is left alone when the region goes away. It has to be a regular file of a local file system
  * (or a memfd), SHMB_ENOTSUP else, and the broker has to allow this user to pass descriptors
- * (`allow-adopt` in shmbrokerd.conf(5)), SHMB_EACCES else. After a restart of the broker the region
+ * (`allow-adopt` in shmbroker.conf(5)), SHMB_EACCES else. After a restart of the broker the region
  * is there again where there is a descriptor store.
  *
  * Nothing that a file has is cut off, but by SHMB_FILE_TRUNCATE. Of several that make the same
@@ -435,7 +437,8 @@ int shmb_region_create(struct shmb_client *client, const char *name, uint64_t si
  * Return: 0, or
  *   SHMB_EINVAL  malformed @name or an unknown bit in @access or flags
  *   SHMB_ENOENT  no region of that name that the caller may know of
- *   SHMB_EACCES  the region's mode refuses this access to the caller
+ *   SHMB_EACCES  the region's mode refuses this access to the caller; or, whatever the mode and the
+ *                user, SHMB_WRITE where the creator opened the file for reading alone
  *   SHMB_EDQUOT  this user has too many attachments, or with SHMB_LOCK slots
  *   SHMB_ESLOTS  with SHMB_LOCK: as many handles as there are slots use the lock already
  *   SHMB_EKIND   the name belongs to a lock or semaphore
@@ -654,7 +657,8 @@ int shmb_region_chmod(struct shmb_client *client, const char *name, uint32_t mod
  */
 int shmb_region_chown(struct shmb_client *client, const char *name, uint32_t uid, uint32_t gid);
 
-/* What a handle knows by itself; these ask nobody. On a closed handle: NULL, 0 or SHMB_ECLOSED. */
+/* What a handle knows by itself; these ask nobody. On a closed handle, and in a forked
+ * child: NULL, 0 or an error. */
 
 /** As opened, "" if it has none; valid until free. */
 const char *shmb_region_name(struct shmb_region *region);
@@ -779,7 +783,8 @@ struct shmb_view {
  * a shrink the bytes beyond the new size read as zero, and what is written there is discarded by
  * the next growth. After a growth beyond the capacity it shows the old segment.
  *
- * Return: 0, or SHMB_EBOUNDS, SHMB_EALIGN, SHMB_EMODE, SHMB_EINVAL.
+ * Return: 0, or SHMB_EBOUNDS, SHMB_EALIGN, SHMB_EMODE, SHMB_EINVAL, or SHMB_EBUS: it is known
+ * already that memory in the range has vanished, and there is no view to release.
  */
 int shmb_region_view(struct shmb_region *region, uint64_t offset, size_t length, size_t alignment,
 		     unsigned access, struct shmb_view *ret_view);
@@ -847,7 +852,8 @@ uint64_t shmb_region_sequence(struct shmb_region *region);
 
 /**
  * shmb_region_wait() - wait until somebody has published after @seen
- * @seen:            the last sequence the caller has dealt with
+ * @seen:            the last sequence the caller has dealt with; one that is larger than the
+ * newest (of an earlier region of that name, say) counts as an older one
  * @timeout_ms:      milliseconds; 0 looks and returns, -1 waits without a limit
  * @ret_publication: may be NULL
  *

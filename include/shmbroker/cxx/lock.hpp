@@ -110,7 +110,7 @@ public:
 			(void)give_back(handle_);
 	}
 
-	/** Give it back before the end of the block. */
+	/** Give it back before the end of the block; once, while held() is true. */
 	void unlock() { check(give_back(std::exchange(handle_, nullptr))); }
 	bool held() const noexcept { return handle_ != nullptr; }
 
@@ -290,6 +290,7 @@ public:
 
 	/** Which one: the buffer of a pool, say. */
 	std::uint32_t index() const noexcept { return raw_.index; }
+	/** Give it back before the end of the block; once, and not after hand_on(). */
 	void give()
 	{
 		detail::check(shmb_semaphore_give(std::exchange(semaphore_, nullptr), &raw_));
