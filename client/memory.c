@@ -211,7 +211,14 @@ int shmb_region_advise(struct shmb_region *region, uint64_t offset, uint64_t len
 		mapped_release(range.mapped);
 		return result;
 	}
-	return range_done(region, &range, advise(region, &range, advice), advice_name(advice), 0);
+	/* It writes: not to zeros that stand for what has vanished. */
+	if (advice == SHMB_ADVICE_REMOVE && has_lost_some(region))
+		result = region_mend(region, range.offset, range.length);
+	if (result == 0)
+		result = advise(region, &range, advice);
+	if (result == 0 && advice == SHMB_ADVICE_REMOVE && has_lost_some(region))
+		result = region_find_lost(region, range.offset, range.length);
+	return range_done(region, &range, result, advice_name(advice), 0);
 }
 
 /* ---- Huge pages and protection ---- */

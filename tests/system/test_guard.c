@@ -182,6 +182,25 @@ CASE(F34_what_is_there_again_comes_back, PRIVATE)
 	shmb_client_free(client);
 }
 
+CASE(F34_zeros_are_not_made_where_nothing_is, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	int fd;
+	struct shmb_region *region = make_file(broker, client, &fd);
+	unsigned char byte = 1;
+
+	SYS(ftruncate(fd, PAGE));
+	CHECK_CODE(shmb_region_advise(region, 3 * PAGE + 5, 10, SHMB_ADVICE_REMOVE), SHMB_EBUS);
+	CHECK_CODE(last(region).code, SHMB_EBUS);
+	SYS(ftruncate(fd, PAGES * PAGE));
+	CHECK_INT(SYS(pwrite(fd, &byte, 1, 3 * PAGE + 5)), 1);
+	CHECK_OK(shmb_region_advise(region, 3 * PAGE + 5, 10, SHMB_ADVICE_REMOVE));
+	CHECK_INT(SYS(pread(fd, &byte, 1, 3 * PAGE + 5)), 1);
+	CHECK_INT(byte, 0);
+	free_file(region, fd);
+	shmb_client_free(client);
+}
+
 CASE(F34_what_comes_back_is_in_no_core_dump_either, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);
