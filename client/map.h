@@ -103,7 +103,7 @@ int map_flush(const struct mapping *mapping, int fd, uint64_t offset, uint64_t l
  * map_touch() - make them present
  * @write: for writing, too; no byte changes
  *
- * Return: 0, SHMB_ENOMEM, SHMB_EBUS.
+ * Return: 0, SHMB_ENOMEM, SHMB_EBUS, SHMB_EACCES (its protection forbids it).
  */
 int map_touch(const struct mapping *mapping, uint64_t offset, uint64_t length, bool write);
 
@@ -111,7 +111,7 @@ int map_touch(const struct mapping *mapping, uint64_t offset, uint64_t length, b
  * map_pin() - keep them in memory
  * @ret_limit: with SHMB_EDQUOT the limit, in bytes
  *
- * Return: 0, SHMB_EDQUOT, SHMB_ENOMEM, SHMB_EBUS.
+ * Return: 0, SHMB_EDQUOT, SHMB_ENOMEM, SHMB_EBUS, SHMB_EACCES.
  */
 int map_pin(const struct mapping *mapping, uint64_t offset, uint64_t length, uint64_t *ret_limit);
 int map_unpin(const struct mapping *mapping, uint64_t offset, uint64_t length);

@@ -109,6 +109,12 @@ int system_flush_end(int fd)
 	return result == 0 ? 0 : errno;
 }
 
+bool system_has_advice(int number)
+{
+	/* No range at all: only whether the advice is known is looked at. */
+	return madvise(NULL, 0, number) == 0;
+}
+
 int system_populate(void *data, size_t length, bool write)
 {
 	while (madvise(data, length, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) != 0)
@@ -116,8 +122,8 @@ int system_populate(void *data, size_t length, bool write)
 		case EINTR:
 		case EAGAIN:
 			break;
-		case EINVAL: /* before Linux 5.14 */
-			return SHMB_ENOTSUP;
+		case EINVAL: /* the protection forbids it, or before Linux 5.14 */
+			return system_has_advice(MADV_POPULATE_READ) ? SHMB_EACCES : SHMB_ENOTSUP;
 		case EFAULT: /* it would have been a SIGBUS */
 		case EHWPOISON:
 			return SHMB_EBUS;
@@ -154,12 +160,6 @@ int system_advice(enum shmb_advice advice)
 	};
 
 	return (unsigned)advice < sizeof(numbers) / sizeof(numbers[0]) ? numbers[advice] : -1;
-}
-
-bool system_has_advice(int number)
-{
-	/* No range at all: only whether the advice is known is looked at. */
-	return madvise(NULL, 0, number) == 0;
 }
 
 int system_huge(const void *data, size_t length)

@@ -26,7 +26,8 @@ int system_no_dump(void *data, size_t length);
 /* system_allocate() - as fallocate(2). Return: 0 or an errno. */
 int system_allocate(int fd, uint64_t offset, uint64_t length);
 
-/* system_populate() - Return: 0, SHMB_ENOMEM, SHMB_EBUS, or SHMB_ENOTSUP: touch them. */
+/* system_populate() - Return: 0, SHMB_ENOMEM, SHMB_EBUS, SHMB_EACCES, or SHMB_ENOTSUP: touch them.
+ */
 int system_populate(void *data, size_t length, bool write);
 
 /* system_flush_start() - begin to write back a range of a shared mapping of the file @fd (-1: not

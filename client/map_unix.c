@@ -359,7 +359,7 @@ int map_pin(const struct mapping *mapping, uint64_t offset, uint64_t length, uin
 	/* The pages are marked, and some of them could not be had: which is it? */
 	system_unpin(pages.start, pages.length);
 	result = system_populate(pages.start, pages.length, false);
-	return result == SHMB_EBUS ? result : error_from_errno(number);
+	return result == SHMB_EBUS || result == SHMB_EACCES ? result : error_from_errno(number);
 }
 
 int map_unpin(const struct mapping *mapping, uint64_t offset, uint64_t length)

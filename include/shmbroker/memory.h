@@ -77,7 +77,7 @@ int shmb_supports(enum shmb_feature feature);
  * MAP_POPULATE.
  *
  * Return: 0, or SHMB_EBOUNDS, SHMB_ENOMEM, SHMB_EBUS (there is no memory for it, or nothing behind
- * it).
+ * it), SHMB_EACCES (SHMB_NO_ACCESS or shmb_region_protect() forbids it).
  */
 int shmb_region_touch(struct shmb_region *region, uint64_t offset, uint64_t length);
 
@@ -86,7 +86,8 @@ int shmb_region_touch(struct shmb_region *region, uint64_t offset, uint64_t leng
  *
  * Does not add up: one unpin undoes all pins of a page. A growth beyond the capacity unpins.
  *
- * Return: 0, or SHMB_EBOUNDS, SHMB_ENOMEM, SHMB_EBUS, SHMB_ENOTSUP, or
+ * Return: 0, or SHMB_EBOUNDS, SHMB_ENOMEM, SHMB_EBUS, SHMB_EACCES (as shmb_region_touch()),
+ * SHMB_ENOTSUP, or
  *   SHMB_EDQUOT  more than RLIMIT_MEMLOCK allows: the last error has its bytes as limit, and
  * "RLIMIT_MEMLOCK" as what
  */
@@ -139,7 +140,7 @@ enum shmb_advice {
  *
  * Return: 0, or SHMB_EBOUNDS, SHMB_EINVAL (no such advice, or not for this mapping), SHMB_EMODE,
  * SHMB_ENOTSUP (not on this system), SHMB_ENOMEM, SHMB_EACCES, SHMB_EBUSY (pages were pinned or in
- * use), SHMB_EIO.
+ * use), SHMB_EIO, SHMB_EBUS (SHMB_ADVICE_REMOVE: memory in the range has vanished).
  */
 int shmb_region_advise(struct shmb_region *region, uint64_t offset, uint64_t length,
 		       enum shmb_advice advice);

@@ -227,6 +227,26 @@ CASE(F07_no_memory_is_an_error_not_a_signal, PRIVATE, .shm_mount = "size=512k")
 	shmb_client_free(client);
 }
 
+CASE(F07_what_may_not_be_touched_is_an_error, PRIVATE)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region;
+
+	if (shmb_supports(SHMB_FEATURE_POPULATE) != 1)
+		SKIP("pages have to be touched one by one");
+	options.flags = SHMB_NO_ACCESS;
+	region = create(client, "r", 4 * PAGE, &options);
+	CHECK_CODE(shmb_region_touch(region, 0, 0), SHMB_EACCES);
+	CHECK_CODE(shmb_region_pin(region, 0, 0), SHMB_EACCES);
+	CHECK_OK(shmb_region_protect(region, 0, 0, SHMB_PROTECT_READ));
+	CHECK_CODE(shmb_region_touch(region, 0, 0), SHMB_EACCES); /* for writing, too */
+	CHECK_OK(shmb_region_protect(region, 0, 0, SHMB_PROTECT_READ | SHMB_PROTECT_WRITE));
+	CHECK_OK(shmb_region_touch(region, 0, 0));
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
 CASE(F07_whether_it_is_supported_can_be_asked, PRIVATE)
 {
 	bool known = madvise(NULL, 0, MADV_POPULATE_READ) == 0;
