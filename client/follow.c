@@ -94,6 +94,9 @@ static int ask(struct shmb_region *region)
 	}
 	call = call_new(WIRE_REGION_DATA);
 	result = call_answer(region->client, &region->error, call, &params);
+	/* Another thread was faster, and the broker knows the handle no more. */
+	if (result < 0 && region_closed(region))
+		return region_refuse(region, SHMB_ECLOSED, NULL);
 	if (result < 0)
 		return result;
 	result = go_there(region, call, seen);
