@@ -40,7 +40,9 @@ all: deps
 	cmake --preset release >/dev/null
 	cmake --build --preset release -j $(JOBS)
 
-demo: all
+demo: deps
+	cmake --preset release >/dev/null
+	cmake --build --preset release -j $(JOBS) --target shmbrokerd shmbctl examples/all
 	build/release/cli/shmbctl run -- build/release/examples/demo $(FILE)
 
 test: deps

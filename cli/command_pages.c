@@ -124,6 +124,21 @@ static int parse_advice(struct cli *cli, const char *text, enum shmb_advice *ret
 	return cli_usage(cli, "'%s' is none of willneed, prefetch, collapse, remove", text);
 }
 
+/* Only what is mapped as huge pages lie can become some. */
+static int open_to_advise(struct cli *cli, const char *name, unsigned access,
+			  enum shmb_advice advice, struct shmb_region **ret_region)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	int result = cli_connect(cli);
+
+	if (result != CLI_OK)
+		return result;
+	if (advice == SHMB_ADVICE_COLLAPSE)
+		options.huge = SHMB_HUGE_TRY;
+	result = shmb_region_open(cli->client, name, access, &options, ret_region);
+	return result < 0 ? cli_fail_client(cli, name, result) : CLI_OK;
+}
+
 static int advise_run(struct cli *cli, const void *parsed, int argc, char **argv)
 {
 	const struct advise_values *values = parsed;
@@ -137,7 +152,7 @@ static int advise_run(struct cli *cli, const void *parsed, int argc, char **argv
 		return status;
 	if (advice == SHMB_ADVICE_REMOVE)
 		access |= SHMB_WRITE;
-	status = cli_open(cli, argv[0], access, &region);
+	status = open_to_advise(cli, argv[0], access, advice, &region);
 	if (status != CLI_OK)
 		return status;
 	status = cli_range(cli, region, &values->offset, &values->length, &offset, &length);

@@ -167,6 +167,18 @@ static int fill_and_tell(struct shmb_region *region, struct call *call, uint64_t
 	return 0;
 }
 
+/* What the broker has made for us and we could not use: asking for what cannot be had drops it. */
+static void give_back(struct shmb_region *region)
+{
+	struct wire_region_grow_params nothing = { .handle = region->handle, .capacity = 1 };
+	struct shmb_client *client = region->client;
+
+	pthread_mutex_lock(&client->mutex);
+	if (!client->gone)
+		output_notify(client, WIRE_REGION_GROW, &nothing);
+	pthread_mutex_unlock(&client->mutex);
+}
+
 static int try_to_grow(struct shmb_region *region, uint64_t size)
 {
 	struct wire_region_grow_params params = { .handle = region->handle, .capacity = size };
@@ -178,6 +190,9 @@ static int try_to_grow(struct shmb_region *region, uint64_t size)
 		return result;
 	result = fill_and_tell(region, call, size);
 	call_free(call);
+	/* Not if it may be done yet, or the broker has none. */
+	if (result < 0 && result != SHMB_ETIMEDOUT && result != SHMB_ENOENT)
+		give_back(region);
 	return result;
 }
 

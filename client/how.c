@@ -130,10 +130,13 @@ int how_apply(const struct attach *attach, const struct mapping *mapping, uint64
 	}
 	if (result < 0)
 		return failed(ret_error, result, "SHMB_POPULATE");
+	/* What is there by now can become huge even where the system makes none by itself. */
+	if (attach->flags & SHMB_POPULATE && attach->huge == SHMB_HUGE_TRY)
+		(void)map_advise(mapping, 0, mapping->length, SHMB_ADVICE_COLLAPSE);
 	if (attach->flags & SHMB_PIN)
 		result = map_pin(mapping, 0, bytes, &limit);
 	if (result < 0) {
-		failed(ret_error, result, limit > 0 ? "RLIMIT_MEMLOCK" : "SHMB_PIN");
+		failed(ret_error, result, result == SHMB_EDQUOT ? "RLIMIT_MEMLOCK" : "SHMB_PIN");
 		ret_error->length = bytes;
 		ret_error->limit = limit;
 	}

@@ -24,9 +24,10 @@ struct map_how {
 	bool private;   /* copy on write */
 	bool no_access; /* neither for reading nor for writing */
 	bool executable;
-	bool sync;     /* MAP_SYNC */
-	bool huge;     /* huge pages where the system has them for this memory */
-	void *address; /* there or nowhere; NULL: anywhere */
+	bool sync;       /* MAP_SYNC */
+	bool short_file; /* it may end before what is mapped: that is what the guard is for */
+	bool huge;       /* huge pages where the system has them for this memory */
+	void *address;   /* there or nowhere; NULL: anywhere */
 };
 
 struct mapping {

@@ -26,12 +26,12 @@ size_t map_page_size(void)
 /* ---- Mapping ---- */
 
 /* The broker says how much to map; touching more than there is would be a SIGBUS. */
-static bool segment_holds(int fd, uint64_t bytes)
+static bool segment_holds(int fd, uint64_t bytes, bool may_be_short)
 {
 	struct stat status;
 
 	return fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size >= 0 &&
-	       (uint64_t)status.st_size >= bytes;
+	       (may_be_short || (uint64_t)status.st_size >= bytes);
 }
 
 static int map_error(int number, const struct map_how *how)
@@ -136,7 +136,7 @@ int map_data(int fd, uint64_t bytes, const struct map_how *how, struct mapping *
 	void *data;
 	int result;
 
-	if (bytes == 0 || !segment_holds(fd, bytes))
+	if (bytes == 0 || !segment_holds(fd, bytes, how->short_file))
 		return SHMB_EPROTO;
 	if (how->sync && system_sync_flags() == 0)
 		return SHMB_ENOTSUP;

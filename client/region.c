@@ -145,12 +145,16 @@ static int fill(struct shmb_region *region, struct call *call, struct shmb_error
 	region->flags = attach->flags;
 	region->how = how_to_map(attach, region->access);
 	region->backing = (enum shmb_backing)attached->backing;
+	/* Others may have shortened it: reading says so then, and resizing mends it. */
+	region->how.short_file = region->backing == SHMB_BACKING_FILE;
 	atomic_init(&region->capacity, attached->capacity);
 	atomic_init(&region->generation_seen, (uint32_t)attached->generation);
 	atomic_init(&region->state, state_of(region->access));
 	memcpy(region->name, attach->name, sizeof(region->name));
 	error_what(error, "map", strlen("map"));
 	result = map_region(region, call);
+	if (result == SHMB_EEXIST)
+		error_what(error, "address", strlen("address"));
 	return result < 0 ? result : reserve_and_apply(region, call, error);
 }
 

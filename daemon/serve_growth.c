@@ -40,8 +40,12 @@ int serve_region_grow(struct request *request)
 	const struct wire_region_grow_params *params = request->params;
 	struct wire_region_grow_result answer = { .capacity = params->capacity };
 	struct attachment *attachment;
-	int fd, result = find_grower(request, params->handle, &attachment);
+	int fd, result = serve_find_region(request, params->handle, &attachment);
 
+	if (result != 0)
+		return result;
+	growth_detach(request->broker, attachment); /* whatever becomes of this one */
+	result = find_grower(request, params->handle, &attachment);
 	if (result == 0)
 		result = growth_begin(request->broker, attachment, params->capacity, &fd,
 				      &request->failure);

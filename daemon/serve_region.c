@@ -102,6 +102,8 @@ static int check_access(struct request *request, const struct region *region, un
 {
 	if (!(access & SHMB_READ))
 		return answer_fail(&request->failure, SHMB_EINVAL, "access");
+	if (region && region->read_only && access & SHMB_WRITE)
+		return answer_fail(&request->failure, SHMB_EACCES, "file opened read-only");
 	if (region && access & ~serve_rights(request, region))
 		return answer_fail(&request->failure, SHMB_EACCES, "mode");
 	return 0;

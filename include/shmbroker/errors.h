@@ -24,7 +24,7 @@
 	X(ENFILE, -ENFILE, "too-many-files-system", "too many open files in the system")       \
 	X(ETOOMANYREFS, -ETOOMANYREFS, "too-many-in-flight", "too many descriptors in flight") \
 	X(EFBIG, -EFBIG, "too-large", "too large")                                             \
-	X(EDQUOT, -EDQUOT, "quota-exceeded", "a limit of the broker for this user is reached") \
+	X(EDQUOT, -EDQUOT, "quota-exceeded", "a limit for this user is reached")               \
 	X(EPROTO, -EPROTO, "protocol-error", "the other side broke the protocol")              \
 	X(ENOTSUP, -ENOTSUP, "unsupported", "not supported here")                              \
 	X(ENOSYS, -ENOSYS, "unknown-method", "the broker does not know this method")           \

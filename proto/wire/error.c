@@ -42,6 +42,8 @@ const char *wire_error_name(int code)
 const char *wire_error_sentence(int code)
 {
 	switch (code) {
+	case 0:
+		return "no error";
 #define ERROR_SENTENCE(identifier, number, wire_name, sentence) \
 	case SHMB_##identifier:                                 \
 		return sentence;

@@ -198,6 +198,32 @@ CASE(F02_what_a_program_may_not_open_it_may_not_share, SYSTEM, .config = ALLOW_A
 	CHECK_INT(broker_stat(broker, "regions"), 0);
 }
 
+/* Somebody else has cut it off: what is there can be read, and resizing puts it right. */
+CASE(F34_a_file_that_was_shortened_can_be_opened, PRIVATE)
+{
+	struct shmb_region_options options = of_file(broker, SHMB_FILE_CREATE);
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "f", 3 * 65536, &options), *other;
+	uint8_t byte = 0;
+
+	CHECK_OK(shmb_region_write_u8(region, 1, 7));
+	SYS(truncate(file_path(broker), 65536));
+	other = open_region(client, "f", SHMB_READ | SHMB_WRITE);
+	CHECK_INT(shmb_region_size(other), 3 * 65536);
+	CHECK_OK(shmb_region_read_u8(other, 1, &byte));
+	CHECK_INT(byte, 7);
+	CHECK_CODE(shmb_region_read_u8(other, 2 * 65536, &byte), SHMB_EBUS);
+	CHECK_OK(shmb_region_resize(other, 65536));
+	CHECK_CODE(shmb_region_read_u8(other, 2 * 65536, &byte), SHMB_EBOUNDS);
+	CHECK_OK(shmb_region_resize(other, 4 * 65536));
+	CHECK_OK(shmb_region_read_u8(other, 2 * 65536, &byte));
+	CHECK_INT(byte, 0);
+	shmb_region_free(other);
+	shmb_region_free(region);
+	shmb_client_free(client);
+	SYS(unlink(file_path(broker)));
+}
+
 CASE(F02_after_a_flush_the_bytes_are_in_the_file, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);

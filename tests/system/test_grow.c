@@ -129,6 +129,23 @@ CASE(F33_growing_beyond_the_capacity_of_a_memfd, PRIVATE)
 	grow_and_look(broker, SHMB_BACKING_MEMFD);
 }
 
+CASE(F33_what_a_failed_growth_took_comes_back, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = make(client, 2 * PAGE, SHMB_BACKING_SHM, SHMB_KEEP_FD);
+	uint64_t bytes;
+
+	CHECK_OK(shmb_region_lock(region, SHMB_EXCLUSIVE, -1));
+	bytes = broker_stat(broker, "bytes");
+	SYS(ftruncate(shmb_region_fd(region), 0)); /* nothing can be copied from it */
+	CHECK_CODE(shmb_region_resize(region, 64 * MIB), SHMB_EBUS);
+	CHECK_OK(shmb_client_ping(client));
+	CHECK_INT(broker_stat(broker, "bytes"), bytes);
+	CHECK_OK(shmb_region_unlock(region));
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
 CASE(F33_what_is_sparse_stays_so, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);

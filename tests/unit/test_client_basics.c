@@ -168,7 +168,7 @@ static void the_sentence_has_the_particulars(void **state)
 	assert_sentence((struct shmb_error){ .code = SHMB_EDQUOT,
 					     .limit = 65536,
 					     .what = "regions-per-user" },
-			"a limit of the broker for this user is reached: regions-per-user "
+			"a limit for this user is reached: regions-per-user "
 			"(limit 65536)");
 	assert_sentence(
 		(struct shmb_error){
@@ -189,7 +189,7 @@ static void an_older_error_struct_still_gives_a_sentence(void **state)
 
 	memset(error.what, 'x', sizeof(error.what)); /* not the caller's to have */
 	shmb_error_format(&error, text, sizeof(text));
-	assert_string_equal(text, "a limit of the broker for this user is reached (limit 5)");
+	assert_string_equal(text, "a limit for this user is reached (limit 5)");
 }
 
 static void system_errors_become_ours(void **state)
