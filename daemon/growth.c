@@ -2,7 +2,7 @@
 /*
  * Growing. The new segment is in no record until it is the region's: whatever dies before, nobody
  * has seen it. From the record on it is, and what the publish page does not say yet a daemon after
- * us says. Must not know peers or messages.
+ * us says. tests/model/grow.pml checks the order of the steps. Must not know peers or messages.
  */
 #include "growth.h"
 
@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct growth {
 	struct segments segments; /* the data alone */
@@ -52,6 +53,31 @@ static int check_capacity(const struct broker *broker, const struct region *regi
 	return capacity > limit ? answer_fail_limit(failure, SHMB_EFBIG, "max-region", limit) : 0;
 }
 
+/* What the page shows now; nonsense there, which whoever may write it can write, is 0. */
+static uint32_t shown_generation(struct broker *broker, const struct region *region)
+{
+	uint64_t words;
+	uint32_t shown = 0;
+
+	if (region_read_word(broker, region, offsetof(struct layout_publish, generation), &words) ==
+	    0)
+		memcpy(&shown, &words, sizeof(shown));
+	return shown < UINT32_MAX / 2 ? shown : 0;
+}
+
+/* Another number than any before: what was begun may not be gone yet, and the page may have shown
+ * one that nothing came of, see growth_check(). */
+static uint32_t next_generation(struct broker *broker, struct region *region)
+{
+	uint32_t shown = shown_generation(broker, region);
+
+	if (region->newest < region->segments.generation)
+		region->newest = region->segments.generation;
+	if (region->newest < shown)
+		region->newest = shown;
+	return ++region->newest;
+}
+
 static struct growth *growth_new(struct broker *broker, struct region *region, uint64_t capacity)
 {
 	struct growth *growth = calloc(1, sizeof(*growth));
@@ -60,10 +86,7 @@ static struct growth *growth_new(struct broker *broker, struct region *region, u
 		return NULL;
 	segments_init(&growth->segments, region->segments.backing, region->segments.data,
 		      region->segments.id);
-	/* Another each time: what was begun before may not be gone yet. */
-	if (region->newest < region->segments.generation)
-		region->newest = region->segments.generation;
-	growth->segments.generation = ++region->newest;
+	growth->segments.generation = next_generation(broker, region);
 	growth->capacity = capacity;
 	growth->cost = cost_of_data(broker, region->segments.data, capacity, false);
 	return growth;
@@ -127,6 +150,19 @@ static int check_writing(struct broker *broker, const struct region *region, uin
 		       : answer_fail(failure, SHMB_EDEADLK, "the lock was given back meanwhile");
 }
 
+static void show_generation(struct broker *broker, struct region *region, uint32_t generation)
+{
+	region_write_word(broker, region, offsetof(struct layout_publish, generation), generation,
+			  sizeof(generation));
+}
+
+/*
+ * The page shows the number before it is true, and before the lock is looked at: whoever gets the
+ * lock after that touches the old segment no more without asking, and is answered when it is known
+ * what became of this. The other way round the grower may lose patience, with us or with a daemon
+ * that died behind the record, and give the lock back, and others would write to a segment that is
+ * the region's no more. A number that nothing comes of costs everybody a question.
+ */
 int growth_check(struct broker *broker, struct attachment *attachment, uint64_t size,
 		 const uint64_t *writing, struct failure *failure)
 {
@@ -138,6 +174,8 @@ int growth_check(struct broker *broker, struct attachment *attachment, uint64_t 
 		return answer_fail(failure, SHMB_ENOENT, "growth");
 	if (size > growth->capacity)
 		return answer_fail_limit(failure, SHMB_EFBIG, "capacity", growth->capacity);
+	show_generation(broker, region, growth->segments.generation);
+	STEP();
 	result = check_lock(broker, attachment, failure);
 	if (result == 0 && writing)
 		result = check_writing(broker, region, *writing, failure);
@@ -151,8 +189,9 @@ void growth_show(struct broker *broker, struct region *region)
 {
 	region_write_word(broker, region, offsetof(struct layout_publish, size), region->size,
 			  sizeof(region->size));
-	region_write_word(broker, region, offsetof(struct layout_publish, generation),
-			  region->segments.generation, sizeof(uint32_t));
+	/* Never a lower one: it may have been seen before, and meant something else. */
+	if (shown_generation(broker, region) < region->segments.generation)
+		show_generation(broker, region, region->segments.generation);
 	region_notify(broker, region);
 }
 

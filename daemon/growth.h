@@ -26,7 +26,7 @@ int growth_begin(struct broker *broker, struct attachment *attachment, uint64_t 
 		 int *ret_fd, struct failure *failure);
 
 /*
- * growth_check() - may growth_end() be called?
+ * growth_check() - may growth_end() be called? The publish page says already that it was.
  * @writing: what that word of the publish page was when the bytes were copied; NULL: not told
  *
  * Return: 0, or ANSWER_FAILED.

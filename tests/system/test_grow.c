@@ -397,6 +397,7 @@ CASE(F33_a_copy_that_is_told_of_late_is_refused, PRIVATE)
 	struct wire_region_grow_params grow = { .capacity = 3 * PAGE };
 	struct wire_region_grow_result segment;
 	struct wire_region_grown_params grown = { .size = 3 * PAGE };
+	struct wire_region_data_result data;
 	struct layout_locker locker;
 	struct layout_publish *page;
 	int fds[2], fd;
@@ -421,7 +422,12 @@ CASE(F33_a_copy_that_is_told_of_late_is_refused, PRIVATE)
 	CHECK_CODE(raw_call(raw, WIRE_REGION_GROWN, &grown, NULL), SHMB_EDEADLK);
 	take(&locker, page);
 	CHECK_CODE(raw_call(raw, WIRE_REGION_GROWN, &grown, NULL), SHMB_EDEADLK);
-	CHECK_INT(page->generation, 0);
+	/* Shown before it is true; whoever asks is told that it is not. */
+	CHECK_INT(page->generation, 1);
+	CHECK_OK(raw_call(raw, WIRE_REGION_DATA,
+			  &(struct wire_region_handle){ .handle = grown.handle }, &data));
+	CHECK_INT(data.generation, 0);
+	CHECK_INT(data.capacity, PAGE);
 	grown.writing = page->writing;
 	CHECK_OK(raw_call(raw, WIRE_REGION_GROWN, &grown, NULL));
 	CHECK_INT(page->generation, 1);

@@ -88,14 +88,14 @@ static void map_over(void)
 
 static void note(int number, siginfo_t *info, void *context)
 {
-	char here;
+	char *here = __builtin_frame_address(0);
 
 	(void)number;
 	(void)context;
 	n_called++;
 	usr1_blocked = is_blocked(SIGUSR1);
 	bus_blocked = is_blocked(SIGBUS);
-	on_own_stack = &here >= own_stack && &here < own_stack + sizeof(own_stack);
+	on_own_stack = here >= own_stack && here < own_stack + sizeof(own_stack);
 	fault_address = info->si_addr;
 	if (info->si_code > 0)
 		map_over();
