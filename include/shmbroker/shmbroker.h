@@ -618,7 +618,8 @@ int shmb_region_list(struct shmb_client *client, const char *prefix, shmb_list_f
  * not). The bytes are copied into a new segment of that capacity, and every handle follows at its
  * next call: ask shmb_region_data() again, and do not keep what it said across calls that may
  * follow. Views stay where they are, and show the old segment until they are released. What others
- * wrote under the lock is kept; what they write without it meanwhile may be lost.
+ * wrote under the lock is kept; what they write without it meanwhile may be lost. The capacity is
+ * charged to the region's owner, whoever makes it grow.
  *
  * A file's capacity is always its size: the file is made longer or shorter (without a lock), views
  * stay as they are, and beyond a smaller size they read as zeros (with SHMB_UNGUARDED: SIGBUS).
