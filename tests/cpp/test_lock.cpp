@@ -61,6 +61,7 @@ TEST_CASE("F37_cpp_guards_exclude_and_let_go")
 		shmb::shared_guard moved(std::move(one));
 		CHECK(!one.held());
 		moved.unlock();
+		CHECK(code_of([&] { moved.unlock(); }) == SHMB_EINVAL);
 		two.unlock();
 		CHECK(is_free(region));
 	}

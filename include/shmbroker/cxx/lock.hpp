@@ -110,8 +110,13 @@ public:
 			(void)give_back(handle_);
 	}
 
-	/** Give it back before the end of the block; once, while held() is true. */
-	void unlock() { check(give_back(std::exchange(handle_, nullptr))); }
+	/** Give it back before the end of the block. SHMB_EINVAL: it is not held any more. */
+	void unlock()
+	{
+		if (handle_ == nullptr)
+			fail(SHMB_EINVAL);
+		check(give_back(std::exchange(handle_, nullptr)));
+	}
 	bool held() const noexcept { return handle_ != nullptr; }
 
 protected:
