@@ -58,7 +58,12 @@ void guard_resume(struct guarded *guarded);
 /* guard_forget() - between the two: a part (whole units) shows the segment again, or will */
 void guard_forget(struct guarded *guarded, uint64_t offset, uint64_t length);
 
-/* guard_install_once() - with the first region that is to be guarded. Return: 0 or SHMB_ENOMEM. */
-int guard_install_once(void);
+/*
+ * guard_install_once() - with the first region of a process that is to be guarded
+ * @generation: of the process: a forked child may have set its handlers anew
+ *
+ * Return: 0, SHMB_ENOMEM or SHMB_ENOTSUP.
+ */
+int guard_install_once(uint32_t generation);
 
 #endif

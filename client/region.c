@@ -100,7 +100,7 @@ static int map_region(struct shmb_region *region, const struct call *call)
 	if (region->flags & SHMB_UNGUARDED)
 		region->locker.unguarded = true;
 	else
-		result = guard_install_once();
+		result = guard_install_once(region->generation);
 	if (result == 0)
 		result = mapped_new(region, call->fds[0], region->capacity,
 				    (uint32_t)call->result.attached.generation, &mapped);

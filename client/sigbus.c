@@ -30,7 +30,7 @@ struct earlier {
 };
 
 static _Atomic(struct earlier *) newest;
-static _Atomic bool installed;
+static _Atomic uint32_t installed; /* in which generation, see fork.h; 0: in none */
 
 /*
  * What this thread is passing on. A handler need not return: it may jump out of the signal. So what
@@ -203,14 +203,17 @@ static int install(void)
 
 int shmb_guard_install(void)
 {
-	int result = install();
-
-	if (result == 0)
-		atomic_store(&installed, true);
-	return result;
+	return install();
 }
 
-int guard_install_once(void)
+int guard_install_once(uint32_t generation)
 {
-	return atomic_load(&installed) ? 0 : shmb_guard_install();
+	int result;
+
+	if (atomic_load(&installed) == generation)
+		return 0;
+	result = install();
+	if (result == 0)
+		atomic_store(&installed, generation);
+	return result;
 }

@@ -192,12 +192,13 @@ int shmb_region_protect(struct shmb_region *region, uint64_t offset, uint64_t le
 /* ---- When memory vanishes ----
  *
  * A file can be shortened by others while it is mapped, /dev/shm can be full, a page can turn out
- * to be bad. Touching such memory is a SIGBUS, which ends a process. With the first region that is
- * mapped without SHMB_UNGUARDED this library installs a handler for it. If the fault lies in one of
- * the library's mappings, the page is replaced by one of private zeros and remembered, and the
- * access goes on; reading, writing, releasing a view and shmb_region_check() then say SHMB_EBUS for
- * ranges in which that has happened, and locking says it if the lock has vanished. A fault
- * elsewhere goes to the handler that was there before, or ends the process as it would have.
+ * to be bad. Touching such memory is a SIGBUS, which ends a process. With the first region of a
+ * process that is mapped without SHMB_UNGUARDED this library installs a handler for it. If the
+ * fault lies in one of the library's mappings, the page is replaced by one of private zeros and
+ * remembered, and the access goes on; reading, writing, releasing a view and shmb_region_check()
+ * then say SHMB_EBUS for ranges in which that has happened, and locking says it if the lock has
+ * vanished. A fault elsewhere goes to the handler that was there before, or ends the process as it
+ * would have.
  *
  * Memory vanishes in whole pages: a file that is cut off within a page reads as zeros from there to
  * the end of that page, and no error tells of it. A watch for SHMB_EVENT_FILE does.

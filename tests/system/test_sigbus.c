@@ -455,7 +455,32 @@ static void nothing_is_installed(struct broker *broker)
 	CHECK(action.sa_sigaction == note);
 }
 
+static void installed_in_the_parent(struct broker *broker)
+{
+	int status;
+	pid_t pid;
+
+	look_at_own(own_page(broker));
+	pid = SYS(fork());
+	if (pid == 0) {
+		struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+		struct shmb_client *client = connect_to(broker);
+		struct shmb_region *region;
+		uint8_t byte;
+
+		signal(SIGBUS, SIG_DFL); /* as children do */
+		options.backing = SHMB_BACKING_SHM;
+		options.flags = SHMB_KEEP_FD;
+		region = create(client, "child", PAGE, &options);
+		SYS(ftruncate(shmb_region_fd(region), 0));
+		_exit(shmb_region_read_u8(region, 0, &byte) == SHMB_EBUS ? 0 : 1);
+	}
+	CHECK_INT(waitpid(pid, &status, 0), pid);
+	CHECK_INT(status, 0);
+}
+
 CASE(F34_the_handler_comes_with_the_first_guarded_region, PRIVATE)
 {
+	check_goes_on(broker, installed_in_the_parent);
 	check_goes_on(broker, nothing_is_installed);
 }
