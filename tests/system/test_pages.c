@@ -142,18 +142,27 @@ CASE(F07_touch_a_range_later, PRIVATE)
 }
 
 /* For writing, too: the next write takes no page fault. */
+/* What sanitizers note of an access has pages of its own, which fault. */
+#ifdef __clang__
+__attribute__((no_sanitize("thread", "address")))
+#endif
+static void
+write_without_watch(volatile unsigned char *data)
+{
+	for (size_t i = 0; i < SIZE; i += PAGE)
+		data[i] = 1;
+}
+
 CASE(F07_touched_pages_take_no_fault, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);
 	struct shmb_region *region = create_with(client, "r", 0);
 	volatile unsigned char *data = shmb_region_data(region);
 	struct rusage before, after;
-	size_t i;
 
 	CHECK_OK(shmb_region_touch(region, 0, 0));
 	CHECK_OK(getrusage(RUSAGE_THREAD, &before));
-	for (i = 0; i < SIZE; i += PAGE)
-		data[i] = 1;
+	write_without_watch(data);
 	CHECK_OK(getrusage(RUSAGE_THREAD, &after));
 	CHECK(after.ru_minflt - before.ru_minflt < PAGES / 4);
 	shmb_region_free(region);
