@@ -195,6 +195,20 @@ static void punch_done(uv_work_t *work, int status)
 	start_next(broker, region);
 }
 
+/* What goes to the pool has a descriptor of its own; else it is the cache's, until somebody else
+ * may have used that. */
+static int open_data(struct resize *resize, bool own)
+{
+	struct broker *broker = resize->broker;
+	struct region *region = resize->region;
+
+	if (!own)
+		return segment_borrow(&broker->segments, broker->instance.id, &region->segments,
+				      SEGMENT_DATA);
+	resize->fd = segments_open(&region->segments, broker->instance.id, SEGMENT_DATA, true);
+	return resize->fd;
+}
+
 /* Return: true if it is done, false if the thread pool has it. */
 static bool run(struct resize *resize)
 {
@@ -203,17 +217,18 @@ static bool run(struct resize *resize)
 	struct account *account = resize->session->account;
 	uint64_t before = region->size;
 	bool pooled;
+	int fd;
 
-	resize->fd = segments_open(&region->segments, broker->instance.id, SEGMENT_DATA, true);
-	if (resize->fd < 0) {
-		resize->result = resize->fd;
-		return true;
-	}
 	resize->shorter = resize->size < before;
 	resize->punch_from = resize->size < before ? resize->size : before;
 	resize->punch_to = region_data_bytes(broker, region->segments.data,
 					     resize->size < before ? before : resize->size);
 	pooled = !may_punch_inline(resize);
+	fd = open_data(resize, pooled);
+	if (fd < 0) {
+		resize->result = fd;
+		return true;
+	}
 	if (pooled && !enter_pool(resize, account, punches_max(broker))) {
 		resize->result = -EBUSY;
 		return true;
@@ -230,7 +245,8 @@ static bool run(struct resize *resize)
 	if (is_file(region))
 		punch_work(&resize->work);
 	else
-		resize->result = punch(resize->fd, resize->punch_from, resize->punch_to);
+		resize->result = punch(pooled ? fd : open_data(resize, false), resize->punch_from,
+				       resize->punch_to);
 	return true;
 }
 
@@ -271,6 +287,7 @@ int resize_start(struct broker *broker, struct region *region, struct session *s
 	resize->region = region;
 	resize->session = session_ref(session);
 	resize->size = size;
+	resize->fd = -1;
 	resize->msgid = msgid;
 	resize->wants_reply = wants_reply;
 	resize->returns = session->returns;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* attach, rtt, create_remove: what goes through the broker, against a bare epoll server of the same
- * packets. */
+/* attach, rtt, create_remove, resize: what goes through the broker, against a bare epoll server of
+ * the same packets. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -91,7 +91,69 @@ static int run_create_remove(void *context, uint64_t count, double *ret_ns)
 	return 0;
 }
 
+/* Half of it goes, and comes back; something was there each time. */
+static int shrink_and_grow(struct shmb_region *region)
+{
+	int r = shmb_region_write_u8(region, ATTACH_BYTES - 1, 1);
+
+	if (r >= 0)
+		r = shmb_region_resize(region, ATTACH_BYTES / 2);
+	return r < 0 ? r : shmb_region_resize(region, ATTACH_BYTES);
+}
+
+static int run_resize(void *context, uint64_t count, double *ret_ns)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	const struct exchange *exchange = context;
+	struct shmb_region *region;
+	double begin;
+	int r;
+
+	options.backing = SHMB_BACKING_SHM;
+	r = shmb_region_create(exchange->client, region_name, ATTACH_BYTES, &options, &region);
+	if (r < 0)
+		return r;
+	begin = bench_now();
+	for (uint64_t i = 0; i < count && r >= 0; i++)
+		r = shrink_and_grow(region);
+	*ret_ns = bench_now() - begin;
+	shmb_region_free(region);
+	return r;
+}
+
 /* ---- The floors ---- */
+
+static int punch_and_ask(const struct exchange *exchange, int fd)
+{
+	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, ATTACH_BYTES / 2,
+		      ATTACH_BYTES / 2) < 0)
+		return -errno;
+	return server_ask(exchange->socket, exchange->request_length, 0, NULL);
+}
+
+static int run_bare_resize(void *context, uint64_t count, double *ret_ns)
+{
+	const struct exchange *exchange = context;
+	int fd = memfd_create("bench", MFD_CLOEXEC), r = 0;
+	volatile char *data = MAP_FAILED;
+	double begin;
+
+	if (fd >= 0 && ftruncate(fd, ATTACH_BYTES) == 0)
+		data = mmap(NULL, ATTACH_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (data == MAP_FAILED)
+		return -errno;
+	begin = bench_now();
+	for (uint64_t i = 0; i < count && r >= 0; i++) {
+		data[ATTACH_BYTES - 1] = 1;
+		r = punch_and_ask(exchange, fd);
+		if (r >= 0)
+			r = punch_and_ask(exchange, fd);
+	}
+	*ret_ns = bench_now() - begin;
+	munmap((void *)(uintptr_t)data, ATTACH_BYTES);
+	close(fd);
+	return r;
+}
 
 static int run_echo(void *context, uint64_t count, double *ret_ns)
 {
@@ -376,6 +438,17 @@ static int measure_create_remove(const struct bench *bench, const struct bench_f
 	return r < 0 ? r : compare_at(bench, placement, &subject, &plan, &exchange, ret_result);
 }
 
+static int measure_resize(const struct bench *bench, const struct bench_figure *figure,
+			  enum bench_placement placement, struct bench_result *ret_result)
+{
+	const struct subject subject = { run_resize, run_bare_resize, SHMB_BACKING_DEFAULT };
+	struct server_plan plan = { 0 };
+	struct exchange exchange = { 0 };
+	int r = ping_lengths(&exchange.request_length, &plan.reply_length);
+
+	return r < 0 ? r : compare_at(bench, placement, &subject, &plan, &exchange, ret_result);
+}
+
 static int measure_rtt(const struct bench *bench, const struct bench_figure *figure,
 		       enum bench_placement placement, struct bench_result *ret_result)
 {
@@ -410,6 +483,12 @@ const struct bench_figure bench_broker_figures[] = {
 	  .floor = "two objects made, mapped and unlinked, and two echoes of an epoll server",
 	  .placed = true,
 	  .measure = measure_create_remove },
+	{ .name = "resize",
+	  .unit = "us",
+	  .floor = "two punches of as much, and two echoes of an epoll server",
+	  .placed = true,
+	  .aim_ratio = 1.5,
+	  .measure = measure_resize },
 	{ .name = "rtt",
 	  .unit = "us",
 	  .floor = "bare SEQPACKET echo of the same bytes through epoll",

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-TWO_PROCESSES = ["attach", "attach_told", "attach_memfd", "create_remove", "rtt", "handoff_sleeping", "sem_handoff_cold",
+TWO_PROCESSES = ["attach", "attach_told", "attach_memfd", "create_remove", "resize", "rtt", "handoff_sleeping", "sem_handoff_cold",
                  "owner_death"]
 SINGLE_OPERATIONS = ["owner_death"]
 # What a figure that needs two CPUs is shown beside, if anything.
