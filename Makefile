@@ -93,7 +93,7 @@ fuzz: deps-ci
 valgrind: deps-ci
 	cmake --preset dev >/dev/null
 	cmake --build --preset dev -j $(JOBS)
-	tests/tools/valgrind build/dev $(JOBS) $(TESTS)
+	tests/tools/valgrind build/dev $(JOBS) "$(TESTS)"
 
 model: deps-ci
 	tests/model/check --jobs $(JOBS) build/model
