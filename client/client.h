@@ -541,6 +541,13 @@ void loop_unqueue(struct shmb_client *client, struct work *work);
 /* loop_output_changed() - output began or ceased to wait */
 void loop_output_changed(struct shmb_client *client);
 
+/*
+ * loop_start_call() - start a call that shmb_client_process() ends; no mutex held
+ *
+ * Return: as call_start(); the call stays the caller's if it fails.
+ */
+int loop_start_call(struct shmb_client *client, struct call *call, const void *params);
+
 /* loop_deadline_changed() - an asynchronous call came or went, or when to connect again */
 void loop_deadline_changed(struct shmb_client *client);
 

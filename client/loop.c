@@ -168,6 +168,20 @@ void loop_deadline_changed(struct shmb_client *client)
 		set_timer(client, next);
 }
 
+int loop_start_call(struct shmb_client *client, struct call *call, const void *params)
+{
+	int result;
+
+	pthread_mutex_lock(&client->mutex);
+	client->n_async++; /* first: a connection that breaks now ends the call at once */
+	result = call_start(client, call, params, client_deadline(client));
+	if (result < 0)
+		client->n_async--;
+	loop_deadline_changed(client);
+	pthread_mutex_unlock(&client->mutex);
+	return result;
+}
+
 void loop_disconnected(struct shmb_client *client)
 {
 	loop_unwatch(client, client->socket);

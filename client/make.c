@@ -331,13 +331,7 @@ static int start(struct shmb_client *client, struct request *request, shmb_regio
 
 	call->callback = callback;
 	call->userdata = userdata;
-	pthread_mutex_lock(&client->mutex);
-	client->n_async++; /* first: a connection that breaks now ends the call at once */
-	result = call_start(client, call, &request->params, client_deadline(client));
-	if (result < 0)
-		client->n_async--;
-	loop_deadline_changed(client);
-	pthread_mutex_unlock(&client->mutex);
+	result = loop_start_call(client, call, &request->params);
 	if (result < 0) {
 		call_free(call);
 		error_note(&client->error, result, NULL);

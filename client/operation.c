@@ -121,16 +121,8 @@ static int start_remove(struct shmb_client *client, struct call *call, const cha
 		.kind = OBJECT_REGION,
 		.name = wire_string(name),
 	};
-	int result;
 
-	pthread_mutex_lock(&client->mutex);
-	client->n_async++; /* first: a connection that breaks now ends the call at once */
-	result = call_start(client, call, &params, client_deadline(client));
-	if (result < 0)
-		client->n_async--;
-	loop_deadline_changed(client);
-	pthread_mutex_unlock(&client->mutex);
-	return result;
+	return loop_start_call(client, call, &params);
 }
 
 int shmb_region_remove_async(struct shmb_client *client, const char *name, shmb_done_fn callback,

@@ -24,15 +24,13 @@ static int answer_with(struct request *request, const void *answer, int fd)
 	return 0;
 }
 
-static int find_grower(struct request *request, uint64_t handle, struct attachment **ret_attachment)
+static int check_grower(struct request *request, const struct attachment *attachment)
 {
-	int result = serve_find_region(request, handle, ret_attachment);
-
-	if (result == 0 && !request->wants_reply)
+	if (!request->wants_reply)
 		return answer_fail(&request->failure, SHMB_EINVAL, "notification");
-	if (result == 0 && !((*ret_attachment)->access & SHMB_WRITE))
+	if (!(attachment->access & SHMB_WRITE))
 		return answer_fail(&request->failure, SHMB_EMODE, "access");
-	return result;
+	return 0;
 }
 
 int serve_region_grow(struct request *request)
@@ -45,7 +43,7 @@ int serve_region_grow(struct request *request)
 	if (result != 0)
 		return result;
 	growth_detach(request->broker, attachment); /* whatever becomes of this one */
-	result = find_grower(request, params->handle, &attachment);
+	result = check_grower(request, attachment);
 	if (result == 0)
 		result = growth_begin(request->broker, attachment, params->capacity, &fd,
 				      &request->failure);
@@ -56,8 +54,10 @@ int serve_region_grown(struct request *request)
 {
 	const struct wire_region_grown_params *params = request->params;
 	struct attachment *attachment;
-	int result = find_grower(request, params->handle, &attachment);
+	int result = serve_find_region(request, params->handle, &attachment);
 
+	if (result == 0)
+		result = check_grower(request, attachment);
 	if (result == 0)
 		result = growth_check(request->broker, attachment, params->size,
 				      params->has & WIRE_HAS(region_grown_params, writing)
