@@ -57,23 +57,25 @@ int region_write_word(struct broker *broker, struct region *region, size_t offse
 		      size_t bytes)
 {
 	struct guard guard;
-	void *word;
-	int fd, result;
+	void *page, *word;
+	int result;
 
 	if (broker->leaving)
 		return 0;
-	fd = borrow(broker, region, SEGMENT_PUBLISH);
-	if (fd < 0)
-		return fd;
-	result = guard_open(&guard, fd, sizeof(struct layout_publish));
+	result = segment_map(&broker->segments, broker->instance.id, &region->segments,
+			     SEGMENT_PUBLISH, sizeof(struct layout_publish), &page);
 	if (result < 0)
 		return result;
-	word = (char *)guard.data + offset;
+	guard_enter(&guard, page, sizeof(struct layout_publish));
+	word = (char *)page + offset;
 	if (bytes == sizeof(uint32_t))
 		atomic_store((_Atomic uint32_t *)word, (uint32_t)value);
 	else
 		atomic_store((_Atomic uint64_t *)word, value);
-	return guard_close(&guard) ? 0 : -EFAULT;
+	if (guard_leave(&guard))
+		return 0;
+	segment_forget(&broker->segments, region->segments.id);
+	return -EFAULT;
 }
 
 void region_release_fds(unsigned access, int fds[SEGMENT_MAPPED])

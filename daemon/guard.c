@@ -48,25 +48,39 @@ void guard_init(void)
 	sigaction(SIGBUS, &action, NULL);
 }
 
-int guard_open(struct guard *guard, int fd, size_t bytes)
+void guard_enter(struct guard *guard, void *data, size_t bytes)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 
+	guard->data = data;
 	guard->bytes = (bytes + page - 1) / page * page;
 	guard->vanished = 0;
 	guard->outer = innermost;
-	guard->data = mmap(NULL, guard->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (guard->data == MAP_FAILED)
-		return -errno;
 	innermost = guard;
+}
+
+bool guard_leave(struct guard *guard)
+{
+	innermost = guard->outer;
+	return !guard->vanished;
+}
+
+int guard_open(struct guard *guard, int fd, size_t bytes)
+{
+	void *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (data == MAP_FAILED)
+		return -errno;
+	guard_enter(guard, data, bytes);
 	return 0;
 }
 
 bool guard_close(struct guard *guard)
 {
-	innermost = guard->outer;
+	bool there = guard_leave(guard);
+
 	munmap(guard->data, guard->bytes);
-	return !guard->vanished;
+	return there;
 }
 
 int guard_read(int fd, void *buffer, size_t bytes, size_t offset)

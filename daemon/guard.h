@@ -34,6 +34,16 @@ int guard_open(struct guard *guard, int fd, size_t bytes);
 bool guard_close(struct guard *guard);
 
 /*
+ * guard_enter() - the same for a mapping that is there already and stays
+ * @data: borrowed
+ * @bytes: all of the mapping
+ */
+void guard_enter(struct guard *guard, void *data, size_t bytes);
+
+/* guard_leave() - Return: true, or false: it vanished, and the mapping is one of zeros now */
+bool guard_leave(struct guard *guard);
+
+/*
  * guard_touch() - have memory for one word of a segment, so that no client's access to it can fault
  *                 later for want of room; leaves what is there
  * @fd: borrowed

@@ -6,6 +6,7 @@
 #include "segments.h"
 
 #include <errno.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static unsigned slot_of(uint64_t id, enum segment which)
@@ -15,8 +16,12 @@ static unsigned slot_of(uint64_t id, enum segment which)
 
 static void empty(struct segment_cache *cache, unsigned slot)
 {
-	if (cache->slots[slot].id)
-		close(cache->slots[slot].fd);
+	if (!cache->slots[slot].id)
+		return;
+	if (cache->slots[slot].mapping)
+		munmap(cache->slots[slot].mapping, cache->slots[slot].bytes);
+	close(cache->slots[slot].fd);
+	cache->slots[slot].mapping = NULL;
 	cache->slots[slot].id = 0;
 }
 
@@ -39,6 +44,26 @@ int segment_borrow(struct segment_cache *cache, uint64_t instance, const struct 
 	cache->slots[slot].id = segments->id;
 	cache->slots[slot].fd = fd;
 	return fd;
+}
+
+int segment_map(struct segment_cache *cache, uint64_t instance, const struct segments *segments,
+		enum segment which, size_t bytes, void **ret_data)
+{
+	unsigned slot = slot_of(segments->id, which);
+	int fd = segment_borrow(cache, instance, segments, which);
+	void *mapping;
+
+	if (fd < 0)
+		return fd;
+	if (!cache->slots[slot].mapping) {
+		mapping = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (mapping == MAP_FAILED)
+			return -errno;
+		cache->slots[slot].mapping = mapping;
+		cache->slots[slot].bytes = bytes;
+	}
+	*ret_data = cache->slots[slot].mapping;
+	return 0;
 }
 
 void segment_forget(struct segment_cache *cache, uint64_t id)

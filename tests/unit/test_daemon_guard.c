@@ -86,6 +86,29 @@ static void looks_inside_looks_are_told_apart(void **state)
 	close(there);
 }
 
+static void a_mapping_that_stays_is_good_again_and_again(void **state)
+{
+	int fd = segment();
+	unsigned char *data = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	struct guard guard;
+	unsigned char byte;
+
+	assert_ptr_not_equal(data, MAP_FAILED);
+	for (int i = 1; i < 3; i++) {
+		guard_enter(&guard, data, BYTES);
+		data[0] = (unsigned char)i;
+		assert_true(guard_leave(&guard));
+		assert_int_equal(guard_read(fd, &byte, 1, 0), 0);
+		assert_int_equal(byte, i);
+	}
+	assert_int_equal(ftruncate(fd, 0), 0);
+	guard_enter(&guard, data, BYTES);
+	data[0] = 7;
+	assert_false(guard_leave(&guard));
+	assert_int_equal(munmap(data, BYTES), 0);
+	close(fd);
+}
+
 static void a_word_that_was_not_there_is_there_after_a_touch(void **state)
 {
 	int fd = segment();
@@ -123,6 +146,7 @@ int main(void)
 		cmocka_unit_test(what_is_there_is_seen_and_changed),
 		cmocka_unit_test(what_vanishes_is_zeros_from_then_on),
 		cmocka_unit_test(looks_inside_looks_are_told_apart),
+		cmocka_unit_test(a_mapping_that_stays_is_good_again_and_again),
 		cmocka_unit_test(a_word_that_was_not_there_is_there_after_a_touch),
 		cmocka_unit_test(a_bus_error_elsewhere_ends_the_process),
 	};
