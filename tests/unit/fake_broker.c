@@ -762,13 +762,21 @@ static void read_params(struct fake_seen *seen, const struct wire_incoming *mess
 		memcpy(seen->path, params.adopt.path.data, params.adopt.path.length);
 }
 
-static void record(struct fake *fake, const struct fake_seen *seen)
+/* Whoever has the answer finds its request counted and logged. */
+static void record_received(struct fake *fake, const struct fake_seen *seen)
 {
 	pthread_mutex_lock(&fake->mutex);
 	if (seen->method == WIRE_HELLO)
 		fake->last_peer = seen->peer;
 	fake->log[fake->n_log++ % FAKE_LOG] = *seen;
-	fake->count[seen->method]++;
+	fake->received[seen->method]++;
+	pthread_mutex_unlock(&fake->mutex);
+}
+
+static void record_served(struct fake *fake, enum wire_method_id method)
+{
+	pthread_mutex_lock(&fake->mutex);
+	fake->count[method]++;
 	pthread_cond_broadcast(&fake->cond);
 	pthread_mutex_unlock(&fake->mutex);
 }
@@ -781,14 +789,6 @@ static fake_handler *handler_of(struct fake *fake, enum wire_method_id method)
 	handler = fake->handlers[method];
 	pthread_mutex_unlock(&fake->mutex);
 	return handler;
-}
-
-/* Whoever has the answer finds its request counted. */
-static void count_received(struct fake *fake, enum wire_method_id method)
-{
-	pthread_mutex_lock(&fake->mutex);
-	fake->received[method]++;
-	pthread_mutex_unlock(&fake->mutex);
 }
 
 static void take_packet(struct fake *fake, int peer, const struct packet *packet)
@@ -805,7 +805,6 @@ static void take_packet(struct fake *fake, int peer, const struct packet *packet
 	seen.kind = message.kind;
 	seen.msgid = message.msgid;
 	seen.method = message.method_id;
-	count_received(fake, seen.method);
 	read_params(&seen, &message);
 	if (seen.method == WIRE_HELLO)
 		fake->begun = seen.params.hello.has & WIRE_HAS(hello_params, adopt) &&
@@ -814,10 +813,11 @@ static void take_packet(struct fake *fake, int peer, const struct packet *packet
 		fake->again--;
 		seen.again = true;
 	}
+	record_received(fake, &seen);
 	handler = handler_of(fake, seen.method);
 	if (!handler || !handler(fake, &seen))
 		answer(fake, &seen);
-	record(fake, &seen);
+	record_served(fake, seen.method);
 }
 
 static void drop(struct fake *fake, int *peer)
