@@ -18,7 +18,7 @@ void system_raise_again(const siginfo_t *info)
 	raise(info->si_signo);
 }
 
-size_t system_unit(int fd)
+size_t system_unit(int fd, const struct stat *status)
 {
 	return map_page_size();
 }

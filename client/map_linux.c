@@ -18,7 +18,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -38,11 +37,13 @@ void system_raise_again(const siginfo_t *info)
 		raise(info->si_signo);
 }
 
-size_t system_unit(int fd)
+size_t system_unit(int fd, const struct stat *status)
 {
 	struct statfs fs;
 
-	/* Of hugetlb, a block is a page. */
+	/* Of hugetlb, a block is a page; so the second call is not needed for ordinary ones. */
+	if ((size_t)status->st_blksize == map_page_size())
+		return map_page_size();
 	if (fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC && fs.f_bsize > 0)
 		return (size_t)fs.f_bsize;
 	return map_page_size();

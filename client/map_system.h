@@ -9,11 +9,12 @@
  */
 
 #include <signal.h>
+#include <sys/stat.h>
 
 #include "map.h"
 
-/* system_unit() - bytes of a page of this segment */
-size_t system_unit(int fd);
+/* system_unit() - bytes of a page of this segment, of which fstat() said @status */
+size_t system_unit(int fd, const struct stat *status);
 
 /* system_fixed_flag(), system_sync_flags() - for mmap(): what makes it refuse an address that is
  * taken, 0: nothing does; what to say instead of MAP_SHARED for MAP_SYNC, 0: there is none */

@@ -26,12 +26,11 @@ size_t map_page_size(void)
 /* ---- Mapping ---- */
 
 /* The broker says how much to map; touching more than there is would be a SIGBUS. */
-static bool segment_holds(int fd, uint64_t bytes, bool may_be_short)
+static bool segment_holds(int fd, uint64_t bytes, bool may_be_short, struct stat *ret_status)
 {
-	struct stat status;
-
-	return fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size >= 0 &&
-	       (may_be_short || (uint64_t)status.st_size >= bytes);
+	return fstat(fd, ret_status) == 0 && S_ISREG(ret_status->st_mode) &&
+	       ret_status->st_size >= 0 &&
+	       (may_be_short || (uint64_t)ret_status->st_size >= bytes);
 }
 
 static int map_error(int number, const struct map_how *how)
@@ -131,16 +130,17 @@ static int tell_more(void *data, size_t length, const struct map_how *how)
 
 int map_data(int fd, uint64_t bytes, const struct map_how *how, struct mapping *ret_mapping)
 {
+	struct stat status;
 	uint64_t unit;
 	size_t length;
 	void *data;
 	int result;
 
-	if (bytes == 0 || !segment_holds(fd, bytes, how->short_file))
+	if (bytes == 0 || !segment_holds(fd, bytes, how->short_file, &status))
 		return SHMB_EPROTO;
 	if (how->sync && system_sync_flags() == 0)
 		return SHMB_ENOTSUP;
-	unit = system_unit(fd);
+	unit = system_unit(fd, &status);
 	if (bytes > SIZE_MAX - unit)
 		return SHMB_ENOMEM;
 	if (((uintptr_t)how->address & (unit - 1)) != 0)
