@@ -33,6 +33,9 @@ int adopt_begin(struct peer *peer);
  */
 int adopt_receive(struct peer *peer);
 
+/* adopt_is_same() - are these two of one open file description? false where it cannot be told */
+bool adopt_is_same(int fd, int other);
+
 /* adopt_abandon() - the peer ends. Takes NULL. */
 void adopt_abandon(struct adoption *adoption);
 

@@ -24,6 +24,7 @@ static const char *const condition_names[LOG_CONDITION_COUNT] = {
 	[LOG_ACCEPT_FAILS] = "cannot accept connections",
 	[LOG_DISCARD_FAILS] = "cannot hand a connection to a throwaway process",
 	[LOG_MANIFEST] = "cannot write the manifest",
+	[LOG_GIVING_BACK] = "cannot give memory back",
 };
 
 /* systemd names the device and inode of the stream it connected to the journal. */

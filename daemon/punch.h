@@ -22,6 +22,15 @@ int punch(int fd, uint64_t from, uint64_t to);
 int punch_apart(int fd, uint64_t from, uint64_t to);
 
 /*
+ * truncate_check() - is there something about a file that forbids truncate_apart()? Waits for
+ * nobody.
+ *
+ * Return: 0, -EPERM (it is sealed), -EINVAL (it has huge pages, of which that is no multiple), or
+ * another negative errno.
+ */
+int truncate_check(int fd, uint64_t size, bool shorter);
+
+/*
  * truncate_apart() - make a file as long as that, in such a thread
  * @shorter: false: only if it is shorter; true: only if it is longer
  */

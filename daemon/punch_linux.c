@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -23,13 +25,39 @@ int punch(int fd, uint64_t from, uint64_t to)
 	return 0;
 }
 
+static bool has_length(const struct stat *st, uint64_t size, bool shorter)
+{
+	return shorter ? (uint64_t)st->st_size <= size : (uint64_t)st->st_size >= size;
+}
+
+static bool is_of_huge_pages(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && (unsigned long)fs.f_type == HUGETLBFS_MAGIC;
+}
+
+int truncate_check(int fd, uint64_t size, bool shorter)
+{
+	int seals = fcntl(fd, F_GET_SEALS); /* -1: it can have none */
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (has_length(&st, size, shorter))
+		return 0;
+	if (seals > 0 && seals & (shorter ? F_SEAL_SHRINK : F_SEAL_GROW))
+		return -EPERM;
+	return size % (uint64_t)st.st_blksize != 0 && is_of_huge_pages(fd) ? -EINVAL : 0;
+}
+
 static int change_length(int fd, uint64_t size, bool shorter)
 {
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (shorter ? (uint64_t)st.st_size <= size : (uint64_t)st.st_size >= size)
+	if (has_length(&st, size, shorter))
 		return 0;
 	while (ftruncate(fd, (off_t)size) < 0)
 		if (errno != EINTR)
@@ -44,6 +72,12 @@ struct apart {
 	int result;
 };
 
+static int do_it(const struct apart *apart)
+{
+	return apart->truncate ? change_length(apart->fd, apart->to, apart->shorter)
+			       : punch(apart->fd, apart->from, apart->to);
+}
+
 /* If the table cannot be had (before Linux 5.9), the descriptors are shared and stay as they are.
  */
 static void punch_thread(void *userdata)
@@ -53,8 +87,7 @@ static void punch_thread(void *userdata)
 
 	if (close_range(fd + 1, ~0U, CLOSE_RANGE_UNSHARE) == 0 && fd > 0)
 		close_range(0, fd - 1, 0);
-	apart->result = apart->truncate ? change_length(apart->fd, apart->to, apart->shorter)
-					: punch(apart->fd, apart->from, apart->to);
+	apart->result = do_it(apart);
 }
 
 static int run_apart(struct apart *apart)
@@ -70,8 +103,8 @@ static int run_apart(struct apart *apart)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	result = uv_thread_create_ex(&thread, &options, punch_thread, apart);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (result < 0)
-		return result;
+	if (result < 0) /* no more threads: a shrink has been shown, so it has to be done */
+		return do_it(apart);
 	uv_thread_join(&thread);
 	return apart->result;
 }

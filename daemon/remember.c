@@ -176,6 +176,13 @@ void remember_object(struct broker *broker, const struct region *region)
 	append_object(&broker->manifest, region);
 }
 
+uint64_t remember_object_bytes(const struct region *region)
+{
+	size_t text = strlen(region->name) + (region->path ? 1 + strlen(region->path) : 0);
+
+	return manifest_record_bytes(sizeof(struct record_object), text);
+}
+
 void remember_removed(struct broker *broker, const struct region *region)
 {
 	append_end(broker, RECORD_OBJECT_REMOVED, region->segments.id, 0);

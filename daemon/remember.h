@@ -51,6 +51,9 @@ void remember_session(struct broker *broker, struct session *session);
 void remember_attachment(struct broker *broker, struct attachment *attachment);
 void remember_position(struct broker *broker, const struct session *session);
 
+/* remember_object_bytes() - what remember_object() takes in the manifest */
+uint64_t remember_object_bytes(const struct region *region);
+
 /* remember_done() - the request @msgid of @session was done; @handle: the attachment it made, or 0
  */
 void remember_done(struct broker *broker, struct session *session, uint32_t msgid, uint32_t handle,

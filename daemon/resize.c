@@ -3,6 +3,10 @@
  * Resize. The memory that a shrink gives up is punched out; what late writers may have put beyond
  * the old size is punched again before a growth shows it. A long punch runs on the thread pool;
  * resizes of one region then queue up and are answered in order.
+ *
+ * All or nothing: a growth is shown when the memory is there, and a shrink before anything goes. So
+ * what forbids a shrink is asked first; and one that was shown has happened, whatever the system
+ * then says of the memory: another client may have acted on it, or the next daemon.
  */
 #include "resize.h"
 
@@ -10,6 +14,7 @@
 #include "broker.h"
 #include "growth.h"
 #include "layout/publish.h"
+#include "log.h"
 #include "peer.h"
 #include "punch.h"
 #include "remember.h"
@@ -20,6 +25,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -38,7 +44,9 @@ struct resize {
 	bool recorded;                 /* as done */
 	struct account *puncher;       /* whose thread of the pool it has; a reference, or NULL */
 	uint64_t punch_from, punch_to; /* bytes */
-	bool shorter;                  /* of a file */
+	bool shorter;
+	bool shown;   /* everybody can see the new size */
+	int64_t owed; /* room in the manifest */
 	int fd;
 	int result;
 	struct resize *next;
@@ -93,6 +101,7 @@ static void change_size(struct resize *resize)
 	struct broker *broker = resize->broker;
 	struct region *region = resize->region;
 
+	resize->shown = true;
 	region->size = resize->size;
 	/* A file that was made longer is not to be cut off there by the next daemon: it may go on
 	 * behind the region's end. */
@@ -112,6 +121,25 @@ static void change_size(struct resize *resize)
 		show_size(broker, region);
 }
 
+static void explain(const struct resize *resize, struct failure *failure)
+{
+	switch (resize->result) {
+	case -EBUSY:
+		answer_fail_limit(failure, SHMB_EBUSY, "resizes under way", PUNCHES_PER_USER);
+		break;
+	case -EPERM: /* sealed, or append-only */
+		answer_fail(failure, SHMB_EACCES, "file");
+		break;
+	case -EINVAL:
+		answer_fail(failure, SHMB_EINVAL, "size: the file has huge pages");
+		break;
+	default:
+		answer_fail_system(failure, resize->result,
+				   is_file(resize->region) ? "changing a file's length"
+							   : "giving memory back");
+	}
+}
+
 static void answer(struct resize *resize)
 {
 	struct session *session = resize->session;
@@ -128,10 +156,7 @@ static void answer(struct resize *resize)
 		peer_answer(peer, resize->msgid, WIRE_REGION_RESIZE, &(struct wire_empty){ 0 });
 		return;
 	}
-	if (resize->result == -EBUSY)
-		answer_fail_limit(&failure, SHMB_EBUSY, "resizes under way", PUNCHES_PER_USER);
-	else
-		answer_fail_system(&failure, resize->result, "giving memory back");
+	explain(resize, &failure);
 	peer_answer_failure(peer, resize->msgid, &failure);
 }
 
@@ -142,7 +167,13 @@ static void finish(struct resize *resize)
 
 	if (resize->fd >= 0)
 		close(resize->fd);
-	manifest_owe(&broker->manifest, -OWED_RESIZE); /* it is for what follows */
+	manifest_owe(&broker->manifest, -resize->owed); /* it is for what follows */
+	if (resize->result < 0 && resize->shown) {
+		log_begin(LOG_GIVING_BACK, strerror(-resize->result));
+		resize->result = 0;
+	} else if (resize->shown) {
+		log_end(LOG_GIVING_BACK);
+	}
 	if (resize->result == 0 && resize->size > region->size)
 		change_size(resize);
 	LL_DELETE(region->resizes, resize);
@@ -225,10 +256,11 @@ static bool run(struct resize *resize)
 					     resize->size < before ? before : resize->size);
 	pooled = !may_punch_inline(resize);
 	fd = open_data(resize, pooled);
-	if (fd < 0) {
-		resize->result = fd;
+	resize->result = fd < 0            ? fd
+			 : is_file(region) ? truncate_check(fd, resize->size, resize->shorter)
+					   : 0;
+	if (resize->result < 0)
 		return true;
-	}
 	if (pooled && !enter_pool(resize, account, punches_max(broker))) {
 		resize->result = -EBUSY;
 		return true;
@@ -264,6 +296,16 @@ static void start_next(struct broker *broker, struct region *region)
 		region_free(broker, region);
 }
 
+/* A file's generation changes with its size, and that is in its object's record. */
+static void enter(struct resize *resize)
+{
+	struct region *region = resize->region;
+
+	resize->owed = OWED_RESIZE + (is_file(region) ? (int64_t)remember_object_bytes(region) : 0);
+	manifest_owe(&resize->broker->manifest, resize->owed);
+	LL_APPEND(region->resizes, resize);
+}
+
 int resize_start(struct broker *broker, struct region *region, struct session *session,
 		 uint64_t size, uint32_t msgid, int wants_reply, struct failure *failure)
 {
@@ -291,8 +333,7 @@ int resize_start(struct broker *broker, struct region *region, struct session *s
 	resize->msgid = msgid;
 	resize->wants_reply = wants_reply;
 	resize->returns = session->returns;
-	LL_APPEND(region->resizes, resize);
-	manifest_owe(&broker->manifest, OWED_RESIZE);
+	enter(resize);
 	peer_job_begin(session);
 	if (idle)
 		start_next(broker, region);
@@ -333,12 +374,11 @@ int resize_recover(struct broker *broker, struct region *region)
 		return error;
 	}
 	show_size(broker, region);
-	resize->shorter = true;
+	resize->shorter = resize->shown = true;
 	resize->punch_from = region->size;
 	resize->punch_to = region_data_bytes(broker, region->segments.data, region->capacity);
 	resize->work.data = resize;
-	LL_APPEND(region->resizes, resize);
-	manifest_owe(&broker->manifest, OWED_RESIZE);
+	enter(resize);
 	enter_pool(resize, region->account, UINT64_MAX);
 	if (uv_queue_work(&broker->loop, &resize->work, punch_work, punch_done) == 0)
 		return 0;

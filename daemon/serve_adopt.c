@@ -4,6 +4,7 @@
  * examined.
  */
 #include "adopt.h"
+#include "arena.h"
 #include "broker.h"
 #include "layout/lock.h"
 #include "peer.h"
@@ -14,6 +15,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <utlist.h>
 
 int serve_adopt_begin(struct request *request)
 {
@@ -27,6 +29,40 @@ int serve_adopt_begin(struct request *request)
 	return request_answer(request, &(struct wire_empty){ 0 });
 }
 
+static bool has_stored(const struct segments *segments, int fd, ino_t inode)
+{
+	for (int i = 0; i < SEGMENT_COUNT; i++)
+		if (segments->stored[i] && segments->inodes[i] == inode &&
+		    adopt_is_same(fd, segments->fds[i]))
+			return true;
+	return false;
+}
+
+/* systemd(1) drops what it has already, and the next daemon would miss it. */
+static bool is_stored(const struct broker *broker, int fd, ino_t inode)
+{
+	const struct region *region;
+	const struct arena *arena;
+
+	DL_FOREACH2(broker->regions.all, region, next)
+		if (has_stored(&region->segments, fd, inode))
+			return true;
+	DL_FOREACH(broker->arenas, arena)
+		if (has_stored(&arena->segments, fd, inode))
+			return true;
+	return false;
+}
+
+static int check_store(struct request *request, ino_t inode, bool read_only)
+{
+	const struct broker *broker = request->broker;
+
+	if (broker->store.max == 0 || (!is_stored(broker, request->fds[0], inode) &&
+				       (read_only || !is_stored(broker, request->fds[1], inode))))
+		return 0;
+	return answer_fail(&request->failure, SHMB_EBUSY, "fds: open the file again");
+}
+
 static int check_file(struct request *request, const struct wire_region_adopt_params *params,
 		      struct region_request *adopt)
 {
@@ -38,7 +74,7 @@ static int check_file(struct request *request, const struct wire_region_adopt_pa
 		return answer_fail_limit(&request->failure, SHMB_EINVAL, "size",
 					 (uint64_t)st.st_size);
 	adopt->read_only = (fcntl(request->fds[0], F_GETFL) & O_ACCMODE) == O_RDONLY;
-	return 0;
+	return check_store(request, st.st_ino, adopt->read_only);
 }
 
 static struct region_request wanted(const struct request *request)

@@ -622,11 +622,16 @@ int shmb_region_list(struct shmb_client *client, const char *prefix, shmb_list_f
  * charged to the region's owner, whoever makes it grow.
  *
  * A file's capacity is always its size: the file is made longer or shorter (without a lock), views
- * stay as they are, and beyond a smaller size they read as zeros (with SHMB_UNGUARDED: SIGBUS).
+ * stay as they are, and beyond a smaller size they read as zeros (with SHMB_UNGUARDED: SIGBUS). If
+ * it cannot be made shorter because of a fault of its disk, the region is smaller all the same.
  *
- * Return: 0, or SHMB_EINVAL (zero), SHMB_EDEADLK (see above), SHMB_EFBIG (more than the broker
- * allows), SHMB_EDQUOT, SHMB_ENOSPC, SHMB_ENOMEM, SHMB_EMODE, SHMB_EBUSY (the broker of several
- * users is giving back memory for this one's earlier resizes; try again).
+ * On an error the size is what it was, for everybody.
+ *
+ * Return: 0, or SHMB_EINVAL (zero; or the file has huge pages, of which @size is no multiple),
+ * SHMB_EDEADLK (see above), SHMB_EFBIG (more than the broker or the file system allows),
+ * SHMB_EACCES (a memfd that is sealed against it, an append-only file), SHMB_EDQUOT, SHMB_ENOSPC,
+ * SHMB_ENOMEM, SHMB_EMODE, SHMB_EIO, SHMB_EBUSY (the broker of several users is giving back memory
+ * for this one's earlier resizes; try again).
  */
 int shmb_region_resize(struct shmb_region *region, uint64_t size);
 
