@@ -14,7 +14,7 @@
 
 static const struct {
 	int error, code;
-	enum log_condition condition;
+	enum log_condition condition; /* LOG_CONDITION_COUNT: not worth a line */
 } causes[] = {
 	{ EMFILE, SHMB_EMFILE, LOG_OUT_OF_FDS },
 	{ ENFILE, SHMB_ENFILE, LOG_OUT_OF_FDS },
@@ -22,6 +22,8 @@ static const struct {
 	{ ENOBUFS, SHMB_ENOMEM, LOG_OUT_OF_MEMORY },
 	{ ENOSPC, SHMB_ENOSPC, LOG_OUT_OF_SPACE },
 	{ EDQUOT, SHMB_ENOSPC, LOG_OUT_OF_SPACE },
+	{ EFBIG, SHMB_EFBIG, LOG_OUT_OF_SPACE }, /* RLIMIT_FSIZE, or the file system's limit */
+	{ EOPNOTSUPP, SHMB_ENOTSUP, LOG_CONDITION_COUNT },
 	{ ETOOMANYREFS, SHMB_ETOOMANYREFS, LOG_TOO_MANY_IN_FLIGHT },
 };
 
@@ -29,7 +31,8 @@ int answer_fail_system(struct failure *failure, int error, const char *what)
 {
 	for (size_t i = 0; i < sizeof(causes) / sizeof(causes[0]); i++) {
 		if (causes[i].error == abs(error)) {
-			log_begin(causes[i].condition, what);
+			if (causes[i].condition != LOG_CONDITION_COUNT)
+				log_begin(causes[i].condition, what);
 			return answer_fail(failure, causes[i].code, what);
 		}
 	}

@@ -285,6 +285,7 @@ int daemon_run(const struct options *options)
 		return EXIT_CODE_OK;
 	log_set_level((enum log_level)settings.log_level);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a region beyond RLIMIT_FSIZE is one client's error */
 	setenv("UV_THREADPOOL_SIZE", POOL_THREADS, 0);
 	broker = malloc(sizeof(*broker));
 	result = broker ? broker_init(broker, options, &settings) : -ENOMEM;

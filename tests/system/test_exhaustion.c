@@ -413,3 +413,38 @@ CASE(no_memory_for_a_while, PRIVATE, .faults = true)
 	check_still_serving(broker);
 	CHECK(broker_log_count(broker, "out of memory: ") == 1);
 }
+
+/* ---- Of what the system has none ---- */
+
+/* The daemon has inherited it, as `ulimit -f` sets it; beyond it there is a signal that kills. */
+CASE(a_region_beyond_the_limit_of_a_file_is_too_large, PRIVATE)
+{
+	const struct rlimit limit = { 4 << 20, 4 << 20 };
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region_options memfd = with_backing(SHMB_BACKING_MEMFD);
+	struct shmb_region *region;
+
+	SYS(prlimit(broker->pid, RLIMIT_FSIZE, &limit, NULL));
+	CHECK_CODE(shmb_region_create(client, "shm", 8 << 20, NULL, &region), SHMB_EFBIG);
+	CHECK_CODE(shmb_region_create(client, "memfd", 8 << 20, &memfd, &region), SHMB_EFBIG);
+	shmb_client_free(client);
+	check_still_serving(broker);
+}
+
+CASE(F09_a_kernel_that_has_no_huge_pages, PRIVATE, .faults = true)
+{
+	const struct wire_region_create_params params = {
+		.name = wire_string("huge"),
+		.size = 4096,
+		.has = WIRE_HAS(region_create_params, backing),
+		.backing = SHMB_BACKING_HUGETLB,
+	};
+	struct raw *raw = raw_greet(broker);
+
+	broker_fault(broker, FAULT_MEMFD, EINVAL, 0, FAULT_FOREVER);
+	CHECK_CODE(raw_call(raw, WIRE_REGION_CREATE, &params, NULL), SHMB_ENOTSUP);
+	CHECK_INT(broker_log_count(broker, "memory"), 0); /* it is no fault of the daemon's */
+	broker_fault(broker, FAULT_MEMFD, 0, 0, 0);
+	raw_free(raw);
+	check_still_serving(broker);
+}
