@@ -173,7 +173,7 @@ static void pass_on(int socket, const struct message *message, size_t length,
 		await_hangup(socket);
 }
 
-static _Noreturn void receive_and_exit(int from, int to, struct message *message)
+static _Noreturn void receive_and_exit(pid_t parent, int from, int to, struct message *message)
 {
 	int low = from < to ? from : to, high = from < to ? to : from;
 	struct verdict *verdict = &message->verdict;
@@ -181,6 +181,8 @@ static _Noreturn void receive_and_exit(int from, int to, struct message *message
 	int result;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent) /* it died before that */
+		_exit(0);
 	if (low > 0)
 		close_range(0, (unsigned)low - 1, 0);
 	if (high > low + 1)
@@ -264,10 +266,10 @@ static void on_verdict(uv_poll_t *watch, int status, int events)
 static int fork_receiver(struct peer *peer, int to, struct message *message)
 {
 	struct broker *broker = peer->broker;
-	pid_t pid = fork();
+	pid_t parent = getpid(), pid = fork();
 
 	if (pid == 0)
-		receive_and_exit(peer->socket, to, message);
+		receive_and_exit(parent, peer->socket, to, message);
 	if (pid < 0)
 		return -errno;
 	account_charge(peer->account, CHARGE_ADOPTIONS, 1, UINT64_MAX);

@@ -121,9 +121,11 @@ void discard_stop(struct discard *discard)
 }
 
 /* Runs in the child: async-signal-safe calls only. */
-static _Noreturn void hold_and_exit(int socket, const uint32_t *released)
+static _Noreturn void hold_and_exit(pid_t parent, int socket, const uint32_t *released)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* a parent that dies has let go as well */
+	if (getppid() != parent)          /* and one that died before that */
+		_exit(0);
 	if (socket > 0)
 		close_range(0, (unsigned)socket - 1, 0);
 	close_range((unsigned)socket + 1, UINT_MAX, 0);
@@ -136,13 +138,13 @@ static pid_t fork_holder(int socket)
 {
 	uint32_t *released = mmap(NULL, sizeof(*released), PROT_READ | PROT_WRITE,
 				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	pid_t pid;
+	pid_t parent = getpid(), pid;
 
 	if (released == MAP_FAILED)
 		return -1;
 	pid = fork();
 	if (pid == 0)
-		hold_and_exit(socket, released);
+		hold_and_exit(parent, socket, released);
 	if (pid > 0) {
 		close(socket);
 		__atomic_store_n(released, 1, __ATOMIC_SEQ_CST);
