@@ -184,7 +184,7 @@ static void arena_free(struct broker *broker, struct arena *arena)
 	if (!arena)
 		return;
 	segment_forget(&broker->segments, arena->segments.id);
-	region_destroy_segments(broker, &arena->segments, LAYOUT_ARENA_BYTES);
+	region_destroy_segments(broker, arena->uid, &arena->segments, LAYOUT_ARENA_BYTES);
 	slots_free(broker, arena->slots);
 	free(arena);
 }

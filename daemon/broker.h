@@ -18,6 +18,7 @@
 #include <uv.h>
 
 struct arena;
+struct destroyer;
 struct peer;
 struct session;
 struct ticket;
@@ -39,8 +40,9 @@ struct broker {
 	struct arena *arenas;
 	struct session *sessions; /* by token: those that have said hello */
 	uint64_t next_session, next_ticket;
-	struct ticket *tickets; /* by token */
-	uint64_t recoveries;    /* daemons before us that served what we serve */
+	struct ticket *tickets;       /* by token */
+	uint64_t recoveries;          /* daemons before us that served what we serve */
+	struct destroyer *destroyers; /* by user: of those for whom memory is being destroyed */
 	struct repairs repairs;
 	struct segment_cache segments;
 	struct discard discard;

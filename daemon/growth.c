@@ -229,7 +229,7 @@ void growth_end(struct broker *broker, struct region *region, uint64_t size)
 	STEP();
 	growth_show(broker, region);
 	STEP();
-	region_destroy_segments(broker, &old, capacity);
+	region_destroy_segments(broker, region_owner(region), &old, capacity);
 }
 
 void growth_drop(struct broker *broker, struct region *region)
@@ -240,8 +240,9 @@ void growth_drop(struct broker *broker, struct region *region)
 		return;
 	region->growth = NULL;
 	cost_uncharge(broker, growth->account, growth->cost);
+	region_destroy_segments(broker, account_uid(growth->account), &growth->segments,
+				growth->capacity);
 	account_put(growth->account);
-	region_destroy_segments(broker, &growth->segments, growth->capacity);
 	free(growth);
 }
 

@@ -79,11 +79,14 @@ unsigned output_n_fds(const struct queued *queue)
 	return queue->n_fds;
 }
 
-void output_pop(struct queued **queue, struct account *account)
+unsigned output_pop(struct queued **queue, struct account *account, int ret_fds[WIRE_FDS_MAX])
 {
 	struct queued *first = *queue;
+	unsigned n_fds = first->n_fds;
 
 	DL_DELETE2(*queue, first, previous, next);
 	account_uncharge(account, CHARGE_QUEUE, cost(first->length));
-	queued_free(first);
+	memcpy(ret_fds, first->fds, n_fds * sizeof(*ret_fds));
+	free(first);
+	return n_fds;
 }

@@ -23,7 +23,8 @@ int output_push(struct queued **queue, struct account *account, uint64_t limit,
 int output_send(int socket, const struct queued *queue);
 unsigned output_n_fds(const struct queued *queue);
 
-/* output_pop() - drop the first one */
-void output_pop(struct queued **queue, struct account *account);
+/* output_pop() - drop the first one. @ret_fds: what came with it, the caller's to close. Return:
+ * how many. */
+unsigned output_pop(struct queued **queue, struct account *account, int ret_fds[WIRE_FDS_MAX]);
 
 #endif

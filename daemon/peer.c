@@ -8,6 +8,7 @@
 #include "account.h"
 #include "adopt.h"
 #include "broker.h"
+#include "destroy.h"
 #include "dispatch.h"
 #include "log.h"
 #include "output.h"
@@ -149,6 +150,15 @@ static void sent_fds(struct peer *peer, unsigned n_fds)
 	account_charge(peer->account, CHARGE_FDS, n_fds, UINT64_MAX);
 }
 
+/* The region may be gone by now, and the last descriptor of its memory be among these. */
+static void pop(struct peer *peer)
+{
+	int fds[WIRE_FDS_MAX];
+	unsigned n_fds = output_pop(&peer->queue, peer->account, fds);
+
+	destroy_fds(peer->broker, account_uid(peer->account), fds, n_fds);
+}
+
 static void flush(struct peer *peer)
 {
 	while (peer->queue) {
@@ -163,7 +173,7 @@ static void flush(struct peer *peer)
 		}
 		if (result == 0)
 			sent_fds(peer, n_fds);
-		output_pop(&peer->queue, peer->account);
+		pop(peer);
 		peer->blocked_since = uv_now(&peer->broker->loop);
 	}
 	update_blocked(peer);
@@ -297,7 +307,7 @@ void peer_say_end(struct peer *peer)
 static void drop_queue(struct peer *peer)
 {
 	while (peer->queue)
-		output_pop(&peer->queue, peer->account);
+		pop(peer);
 }
 
 /*

@@ -373,7 +373,8 @@ void region_free(struct broker *broker, struct region *region)
 		semaphore_free(broker, region->semaphore);
 	} else {
 		segment_forget(&broker->segments, region->segments.id);
-		region_destroy_segments(broker, &region->segments, region->capacity);
+		region_destroy_segments(broker, region_owner(region), &region->segments,
+					region->capacity);
 	}
 	slots_free(broker, region->slots);
 	account_put(region->account);

@@ -86,7 +86,6 @@ struct regions {
 	struct region *all;
 	struct region *watched; /* those with armed watches, the next to be looked at first */
 	struct region *dirty;   /* a publisher of theirs has died; watchers are to be told */
-	struct destroy_job *batch, *last; /* destructions put off by region_batch_begin() */
 	unsigned batching;
 	uint64_t next_id;
 	uint64_t counts[OBJECT_KINDS], n_attachments, n_watches, n_watched;
@@ -214,8 +213,10 @@ int region_read_word(struct broker *broker, const struct region *region, size_t 
  */
 void region_free(struct broker *broker, struct region *region);
 
-/* region_destroy_segments() - of an object that ends; of those in a batch together, off the loop */
-void region_destroy_segments(struct broker *broker, struct segments *segments, uint64_t bytes);
+/* region_destroy_segments() - of an object of that user that ends; of those in a batch together,
+ * off the loop */
+void region_destroy_segments(struct broker *broker, uid_t uid, struct segments *segments,
+			     uint64_t bytes);
 
 /* Between region.c and batch.c. */
 void region_leave_dirty(struct broker *broker, struct region *region);

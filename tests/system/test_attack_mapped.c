@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -121,6 +122,70 @@ CASE(closing_what_was_passed_in_vain_keeps_nobody_waiting, SYSTEM, .config = ALL
 	actor_hear(&alice);
 	pulse_begin(broker, &pulse);
 	actor_end(&alice);
+	us = pulse_end(&pulse);
+	if (us >= 20000 * harness_slow())
+		FAIL("somebody waited for %lld us", (long long)us);
+}
+
+/* ---- Memory whose last descriptor is the broker's, in a queue ---- */
+
+enum { HUGE_BYTES = 1 << 30 };
+
+/* Answers that are not read, until one has to wait. Return: how many fitted. */
+static unsigned fill(struct broker *broker, struct raw *raw, unsigned most)
+{
+	unsigned n = 0;
+
+	while (n < most && broker_stat(broker, "queued_bytes") == 0) {
+		CHECK_OK(raw_request(raw, WIRE_STATS, NULL));
+		broker_turn(broker);
+		n++;
+	}
+	return n;
+}
+
+/* A region has grown, and of its memory before that there is but a descriptor that is queued for
+ * the connection that is returned. */
+static struct raw *leave_the_last_one_in_a_queue(struct broker *broker)
+{
+	struct raw *raw = raw_greet(broker), *full = raw_greet(broker), *slow = raw_greet(broker);
+	struct wire_region_attached attached, opened;
+	struct wire_region_handle data;
+	int fds[2];
+	unsigned n;
+
+	CHECK_OK(raw_create(raw, "big", HUGE_BYTES, 0700, SHMB_PERSISTENT, &attached, fds));
+	SYS(fallocate(fds[0], 0, 0, HUGE_BYTES));
+	close(fds[0]);
+	close(fds[1]);
+	CHECK_OK(raw_open(slow, "big", SHMB_READ | SHMB_WRITE, &opened, fds));
+	close(fds[0]);
+	close(fds[1]);
+	n = fill(broker, full, UINT_MAX) - 1;
+	raw_free(full);
+	UNTIL(broker, broker_stat(broker, "queued_bytes") == 0);
+	CHECK_INT(fill(broker, slow, n), n);
+	data.handle = opened.handle;
+	CHECK_OK(raw_request(slow, WIRE_REGION_DATA, &data));
+	UNTIL(broker, broker_stat(broker, "queued_bytes") > 0);
+	hold_lock(raw, attached.handle);
+	CHECK_OK(grow(raw, attached.handle, HUGE_BYTES + 4096));
+	CHECK_OK(grown(raw, attached.handle, HUGE_BYTES));
+	CHECK_OK(raw_remove(raw, "big", RAW_REGION));
+	raw_free(raw);
+	UNTIL(broker, broker_stat(broker, "attachments") == 1);
+	return slow;
+}
+
+CASE(what_is_queued_and_never_read_is_destroyed_off_the_loop, SYSTEM, .timeout_s = 60)
+{
+	struct raw *slow = leave_the_last_one_in_a_queue(broker);
+	struct pulse pulse;
+	int64_t us;
+
+	pulse_begin(broker, &pulse);
+	raw_free(slow);
+	UNTIL(broker, broker_stat(broker, "regions") == 0);
 	us = pulse_end(&pulse);
 	if (us >= 20000 * harness_slow())
 		FAIL("somebody waited for %lld us", (long long)us);

@@ -514,6 +514,8 @@ CASE(a_list_goes_on_behind_the_name_that_is_its_prefix, PRIVATE)
 
 /* ---- Locks that the kernel takes ---- */
 
+enum { DATA, PAGE, DATA_ALONE }; /* the last: of a region that it is not attached to any more */
+
 /*
  * A write(2) that never ends, with the lock of the file held: its page fault is served by nobody.
  * A user without privileges has FUSE for it.
@@ -546,7 +548,9 @@ static void write_for_ever(struct broker *broker, void *argument)
 		say(1);
 		_exit(0);
 	}
-	CHECK(pwrite(fds[*(int *)argument], page, 8, 0) == 8);
+	if (*(int *)argument == DATA_ALONE)
+		CHECK_OK(raw_close(raw, attached.handle));
+	CHECK(pwrite(fds[*(int *)argument == PAGE], page, 8, 0) == 8);
 }
 
 /* A region one of whose segments is locked for ever by another process. */
@@ -557,14 +561,30 @@ struct held {
 	int fds[2];
 };
 
-static struct held hold_lock(struct broker *broker, int which)
+static void make_held(struct held *held, const char *name, uint64_t backing)
 {
-	struct held held = { .raw = raw_connect(broker) };
+	const struct wire_region_create_params params = {
+		.name = wire_string(name),
+		.size = 4096,
+		.has = WIRE_HAS(region_create_params, backing),
+		.backing = backing,
+	};
 	struct wire_region_attached attached;
 
+	CHECK_OK(raw_call(held->raw, WIRE_REGION_CREATE, &params, &attached));
+	held->handle = (uint32_t)attached.handle;
+	for (int i = 0; i < 2; i++) {
+		held->fds[i] = held->raw->packet.fds[i];
+		held->raw->packet.fds[i] = -1;
+	}
+}
+
+static struct held hold_lock(struct broker *broker, int which, uint64_t backing)
+{
+	struct held held = { .raw = raw_connect(broker) };
+
 	raw_hello(held.raw);
-	CHECK_OK(raw_create(held.raw, "held", 4096, 0700, SHMB_ATTACHED, &attached, held.fds));
-	held.handle = (uint32_t)attached.handle;
+	make_held(&held, "held", backing);
 	held.writer = actor_start(broker, &SELF, write_for_ever, &which);
 	if (actor_hear(&held.writer) != 1) {
 		actor_end(&held.writer);
@@ -583,7 +603,7 @@ static void held_free(struct held *held)
 CASE(a_writer_that_holds_the_lock_of_the_publish_page, SYSTEM)
 {
 	struct wire_region_watch_params watch = { .types = SHMB_EVENT_PUBLISHED, .size = 4096 };
-	struct held held = hold_lock(broker, 1);
+	struct held held = hold_lock(broker, PAGE, SHMB_BACKING_MEMFD);
 
 	watch.handle = held.handle;
 	CHECK_OK(raw_call(held.raw, WIRE_REGION_WATCH, &watch, NULL));
@@ -594,7 +614,7 @@ CASE(a_writer_that_holds_the_lock_of_the_publish_page, SYSTEM)
 
 CASE(a_writer_that_holds_the_lock_of_the_data, SYSTEM)
 {
-	struct held held = hold_lock(broker, 0);
+	struct held held = hold_lock(broker, DATA, SHMB_BACKING_MEMFD);
 	struct wire_region_resize_params resize = { .handle = held.handle, .size = 1 };
 
 	CHECK_OK(raw_request(held.raw, WIRE_REGION_RESIZE, &resize));
@@ -609,7 +629,7 @@ CASE(a_writer_that_holds_the_lock_of_the_data, SYSTEM)
 /* Such a thread outlives SIGKILL, too: connections have to end all the same, and the lock. */
 CASE(a_daemon_that_is_killed_and_cannot_die_lets_go_of_everything, SYSTEM)
 {
-	struct held held = hold_lock(broker, 0);
+	struct held held = hold_lock(broker, DATA, SHMB_BACKING_MEMFD);
 	struct wire_region_resize_params resize = { .handle = held.handle, .size = 1 };
 	int fd = SYS(open(broker_path(broker, "broker.lock"), O_RDWR | O_CLOEXEC));
 
@@ -634,7 +654,7 @@ CASE(a_daemon_that_is_killed_and_cannot_die_lets_go_of_everything, SYSTEM)
 /* Nothing ends a thread that waits for such a lock; the next daemon must not wait with it. */
 CASE(a_daemon_that_cannot_end_lets_go_of_its_instance, SYSTEM)
 {
-	struct held held = hold_lock(broker, 0);
+	struct held held = hold_lock(broker, DATA, SHMB_BACKING_MEMFD);
 	struct wire_region_resize_params resize = { .handle = held.handle, .size = 1 };
 	char instance[64];
 	long pid;
@@ -649,5 +669,38 @@ CASE(a_daemon_that_cannot_end_lets_go_of_its_instance, SYSTEM)
 	}
 	actor_kill(&held.writer);
 	CHECK_INT(broker_wait(broker), 0);
+	held_free(&held);
+}
+
+/* To remove a file its lock is taken, and its directory's: whoever holds one up holds up all it
+ * has, and nobody else. */
+CASE(a_user_whose_memory_cannot_be_removed_has_one_thread_of_the_pool, SYSTEM,
+     .shm_mount = "size=64m", .config = "[broker]\nallow-shm = held\n")
+{
+	struct held more[80], held;
+	char name[16];
+	struct raw *raw;
+
+	held = hold_lock(broker, DATA_ALONE, SHMB_BACKING_SHM);
+	for (int i = 0; i < 80; i++) { /* more than the pool has threads */
+		more[i].raw = held.raw;
+		snprintf(name, sizeof(name), "held%d", i);
+		make_held(&more[i], name, SHMB_BACKING_SHM);
+		close(more[i].fds[0]);
+		close(more[i].fds[1]);
+	}
+	CHECK_OK(raw_close(held.raw, held.handle));
+	for (int i = 0; i < 80; i++)
+		CHECK_OK(raw_close(held.raw, more[i].handle));
+	raw = raw_greet(broker);
+	{
+		struct wire_region_resize_params resize = {
+			.handle = raw_make(raw, "other", SHMB_ATTACHED), .size = 1
+		};
+
+		CHECK_OK(raw_call(raw, WIRE_REGION_RESIZE, &resize, NULL));
+	}
+	raw_free(raw);
+	actor_kill(&held.writer);
 	held_free(&held);
 }
