@@ -80,6 +80,24 @@ test_restarted() {
 	done
 }
 
+# A process of the broker's that closes a stranger's descriptor can wait in the kernel, where no signal reaches it. It has
+# nothing that the next broker would need. This one stands for it: systemd(1) cannot tell why it stays.
+test_what_hangs_apart_holds_up_no_other() {
+	local group pid hung began
+	group=/sys/fs/cgroup$(prop $unit ControlGroup)
+	pid=$(main_pid)
+	setsid bash -c 'trap "" TERM; while :; do sleep 1; done' &
+	hung=$!
+	echo $hung >"$group/cgroup.procs"
+	began=$SECONDS
+	dies_by KILL
+	((SECONDS - began < 4)) || fail "it took $((SECONDS - began)) s"
+	kill -0 $hung || fail "it is gone"
+	systemctl restart $unit
+	workers_are_well $everybody
+	kill -KILL $hung
+}
+
 # What a package does: a new file in the old one's place, then a restart.
 test_upgraded() {
 	local program=$prefix/sbin/shmbrokerd
