@@ -31,10 +31,10 @@ static int read_uint(const msgpack_object *object, uint64_t max, uint64_t *ret_v
 	return 0;
 }
 
-static bool key_is(const msgpack_object *key, const char *name)
+static bool key_is(const msgpack_object *key, const char *name, size_t length)
 {
-	return key->type == MSGPACK_OBJECT_STR && key->via.str.size == strlen(name) &&
-	       memcmp(key->via.str.ptr, name, key->via.str.size) == 0;
+	return key->type == MSGPACK_OBJECT_STR && key->via.str.size == length &&
+	       memcmp(key->via.str.ptr, name, length) == 0;
 }
 
 /* "fds" belongs to the framing, as it says what came with the packet. */
@@ -45,7 +45,7 @@ static int read_fds(const msgpack_object *body, unsigned *ret_n_fds)
 	bool seen = false;
 
 	for (uint32_t i = 0; i < map->size; i++) {
-		if (!key_is(&map->ptr[i].key, "fds"))
+		if (!key_is(&map->ptr[i].key, "fds", 3))
 			continue;
 		if (seen || read_uint(&map->ptr[i].val, WIRE_FDS_MAX, &n_fds) < 0)
 			return SHMB_EPROTO;
@@ -211,7 +211,8 @@ static size_t find_field(const struct wire_message_type *type, const msgpack_obj
 {
 	size_t i = 0;
 
-	while (i < type->n_fields && !key_is(key, type->fields[i].name))
+	while (i < type->n_fields &&
+	       !key_is(key, type->fields[i].name, type->fields[i].name_length))
 		i++;
 	return i;
 }

@@ -61,7 +61,7 @@ static void pack_field(struct writer *writer, const struct wire_field *field, co
 	const void *value = member(body, field->offset);
 	const struct wire_bytes *bytes = value;
 
-	pack_string(writer, field->name, strlen(field->name));
+	pack_string(writer, field->name, field->name_length);
 	switch (field->type) {
 	case WIRE_TYPE_UINT:
 		msgpack_pack_uint64(&writer->packer, *(const uint64_t *)value);
@@ -137,7 +137,7 @@ int wire_encode_request(struct wire_buffer *buffer, uint32_t msgid, enum wire_me
 
 	begin(&writer, buffer, 4, WIRE_REQUEST);
 	msgpack_pack_uint32(&writer.packer, msgid);
-	pack_string(&writer, wire_methods[method].name, strlen(wire_methods[method].name));
+	pack_string(&writer, wire_methods[method].name, wire_methods[method].name_length);
 	pack_map(&writer, wire_methods[method].params, params, n_fds);
 	return finish(&writer);
 }
@@ -148,7 +148,7 @@ int wire_encode_notification(struct wire_buffer *buffer, enum wire_method_id met
 	struct writer writer;
 
 	begin(&writer, buffer, 3, WIRE_NOTIFICATION);
-	pack_string(&writer, wire_methods[method].name, strlen(wire_methods[method].name));
+	pack_string(&writer, wire_methods[method].name, wire_methods[method].name_length);
 	pack_map(&writer, wire_methods[method].params, params, 0);
 	return finish(&writer);
 }

@@ -14,6 +14,7 @@
 #define FIELD(message, field_type, field, presence, lowest, highest, meaning) \
 	{                                                                     \
 		.name = #field,                                               \
+		.name_length = sizeof(#field) - 1,                            \
 		.type = WIRE_TYPE_##field_type,                               \
 		.required = PRESENCE_##presence,                              \
 		.min = (lowest),                                              \
@@ -24,6 +25,7 @@
 #define LIST(message, element_type, field, presence, lowest, highest, meaning) \
 	{                                                                      \
 		.name = #field,                                                \
+		.name_length = sizeof(#field) - 1,                             \
 		.type = WIRE_TYPE_LIST,                                        \
 		.required = PRESENCE_##presence,                               \
 		.min = (lowest),                                               \
@@ -52,6 +54,7 @@ const struct wire_message_type wire_message_types[WIRE_MESSAGE_COUNT] = { WIRE_M
 #define METHOD(id, wire_name, way, params_type, result_type, in, out, meaning) \
 	{                                                                      \
 		.name = (wire_name),                                           \
+		.name_length = sizeof(wire_name) - 1,                          \
 		.direction = WIRE_##way,                                       \
 		.params = &wire_message_types[WIRE_MESSAGE_##params_type],     \
 		.result = &wire_message_types[WIRE_MESSAGE_##result_type],     \
@@ -75,7 +78,7 @@ const struct wire_method *wire_method_find(const char *name, size_t length)
 {
 	for (size_t i = 0; i < WIRE_METHOD_COUNT; i++) {
 		const struct wire_method *method = &wire_methods[i];
-		if (strlen(method->name) == length && memcmp(method->name, name, length) == 0)
+		if (method->name_length == length && memcmp(method->name, name, length) == 0)
 			return method;
 	}
 	return NULL;

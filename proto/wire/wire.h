@@ -77,6 +77,7 @@ struct wire_message_type;
 
 struct wire_field {
 	const char *name;
+	size_t name_length;
 	enum wire_type type;
 	bool required;
 	uint64_t min, max;
@@ -97,6 +98,7 @@ enum wire_direction { WIRE_CALL, WIRE_EVENT };
 
 struct wire_method {
 	const char *name;
+	size_t name_length;
 	enum wire_direction direction;
 	const struct wire_message_type *params, *result;
 	unsigned fds_in, fds_out;
