@@ -116,7 +116,7 @@ static int failed(struct shmb_error *error, int code, const char *what)
 int how_apply(const struct attach *attach, const struct mapping *mapping, uint64_t bytes, bool file,
 	      struct shmb_error *ret_error)
 {
-	bool write = mapping->writable && !file;
+	bool write = mapping->writable && (!file || mapping->private);
 	uint64_t limit = 0;
 	int result = 0;
 

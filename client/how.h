@@ -32,7 +32,7 @@ struct map_how how_to_map(const struct attach *attach, unsigned access);
 /*
  * how_apply() - what is to be done with the pages of a mapping that is new
  * @bytes:     of the region
- * @file:      it is one: touching it does not make it dirty
+ * @file:      it is one: touching it does not make it dirty; where it is private there are copies
  * @ret_error: why not: code and particulars
  */
 int how_apply(const struct attach *attach, const struct mapping *mapping, uint64_t bytes, bool file,

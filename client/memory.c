@@ -85,8 +85,9 @@ static bool has_lost_some(const struct shmb_region *region)
 
 int shmb_region_touch(struct shmb_region *region, uint64_t offset, uint64_t length)
 {
-	/* Writing would make every page of a file dirty. */
-	bool write = region->access & SHMB_WRITE && region->backing != SHMB_BACKING_FILE;
+	/* Writing would make every page of a file dirty, but for copies of it. */
+	bool may_write = region->backing != SHMB_BACKING_FILE || region->flags & SHMB_PRIVATE;
+	bool write = region->access & SHMB_WRITE && may_write;
 	struct range range;
 	int result = range_take(region, offset, length, &range);
 

@@ -3,12 +3,14 @@
  * Pages of a mapping: presence and pinning. What is true of them is asked of the kernel, never of
  * the library.
  */
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -166,6 +168,13 @@ CASE(F07_touched_pages_take_no_fault, PRIVATE)
 	CHECK_OK(getrusage(RUSAGE_THREAD, &after));
 	CHECK(after.ru_minflt - before.ru_minflt < PAGES / 4);
 	shmb_region_free(region);
+	region = create_with(client, "r", SHMB_POPULATE);
+	data = shmb_region_data(region);
+	CHECK_OK(getrusage(RUSAGE_THREAD, &before));
+	write_without_watch(data);
+	CHECK_OK(getrusage(RUSAGE_THREAD, &after));
+	CHECK(after.ru_minflt - before.ru_minflt < PAGES / 4);
+	shmb_region_free(region);
 	shmb_client_free(client);
 }
 
@@ -256,6 +265,72 @@ CASE(F07_what_may_not_be_touched_is_an_error, PRIVATE)
 	shmb_client_free(client);
 }
 
+static struct shmb_region *create_of_file(struct broker *broker, struct shmb_client *client,
+					  unsigned flags)
+{
+	struct shmb_region_options options = with_flags(flags);
+
+	options.backing = SHMB_BACKING_FILE;
+	options.path = broker_path(broker, "file");
+	options.file_flags = flags & SHMB_PRIVATE ? 0 : SHMB_FILE_CREATE;
+	return create(client, NULL, SIZE, &options);
+}
+
+static uint64_t dirty_bytes(struct shmb_region *region)
+{
+	const void *data = shmb_region_data(region);
+
+	return smaps_bytes(data, SIZE, "Private_Dirty") + smaps_bytes(data, SIZE, "Shared_Dirty");
+}
+
+/* All of them would have to be written to the disk. */
+CASE(F07_a_file_does_not_become_dirty_by_it, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create_of_file(broker, client, 0), *populated;
+	struct statfs status;
+
+	CHECK_OK(fstatfs(shmb_region_fd(region), &status));
+	if (status.f_type == TMPFS_MAGIC)
+		SKIP("the file is on no disk");
+	CHECK_OK(shmb_region_touch(region, 0, 0));
+	CHECK_INT(mapped_bytes(region), SIZE);
+	CHECK_INT(dirty_bytes(region), 0);
+	CHECK_OK(shmb_region_write_u8(region, 0, 1));
+	CHECK_INT(dirty_bytes(region), PAGE);
+	CHECK_OK(shmb_region_flush(region, 0, 0, 0));
+	populated = create_of_file(broker, client, SHMB_POPULATE);
+	CHECK_INT(mapped_bytes(populated), SIZE);
+	CHECK_INT(dirty_bytes(populated), 0);
+	shmb_region_free(populated);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+static uint64_t copied_bytes(struct shmb_region *region)
+{
+	return smaps_bytes(shmb_region_data(region), SIZE, "Anonymous");
+}
+
+/* Whose pages nobody has to write anywhere. */
+CASE(F07_a_private_handle_gets_copies_of_a_file_too, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *shared = create_of_file(broker, client, 0);
+	struct shmb_region *region = create_of_file(broker, client, SHMB_PRIVATE), *populated;
+
+	CHECK_OK(shmb_region_touch(region, PAGE, 2 * PAGE));
+	CHECK_INT(copied_bytes(region), 2 * PAGE);
+	populated = create_of_file(broker, client, SHMB_PRIVATE | SHMB_POPULATE);
+	CHECK_INT(copied_bytes(populated), SIZE);
+	CHECK_OK(shmb_region_write_u8(shared, 5 * PAGE, 7)); /* which they show no more */
+	CHECK_INT(*((unsigned char *)shmb_region_data(populated) + 5 * PAGE), 0);
+	shmb_region_free(populated);
+	shmb_region_free(region);
+	shmb_region_free(shared);
+	shmb_client_free(client);
+}
+
 CASE(F07_whether_it_is_supported_can_be_asked, PRIVATE)
 {
 	bool known = madvise(NULL, 0, MADV_POPULATE_READ) == 0;
@@ -321,6 +396,47 @@ CASE(F08_pin_at_create_and_open, PRIVATE)
 	CHECK_OK(shmb_region_unpin(reader, 0, 0));
 	CHECK_INT(pinned_bytes(reader), 0);
 	shmb_region_free(reader);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+static void grow(struct shmb_region *region, uint64_t size)
+{
+	CHECK_OK(shmb_region_lock(region, SHMB_EXCLUSIVE, -1));
+	CHECK_OK(shmb_region_resize(region, size));
+	CHECK_OK(shmb_region_unlock(region));
+}
+
+/* What was asked for with the handle holds for the memory that it goes on in, too. */
+CASE(F07_populated_memory_that_grows_is_populated, PRIVATE)
+{
+	struct shmb_region_options options = with_flags(SHMB_POPULATE);
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create_with(client, "r", SHMB_POPULATE), *reader;
+
+	CHECK_OK(shmb_region_open(client, "r", SHMB_READ, &options, &reader));
+	grow(region, 2 * SIZE);
+	CHECK_INT(smaps_bytes(shmb_region_data(region), 2 * SIZE, "Rss"), 2 * SIZE);
+	CHECK_INT(smaps_bytes(shmb_region_data(reader), 2 * SIZE, "Rss"), 2 * SIZE);
+	shmb_region_free(reader);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+CASE(F08_pinned_memory_that_grows_is_pinned, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create_with(client, "r", SHMB_PIN);
+
+	grow(region, 2 * SIZE);
+	CHECK_INT(smaps_bytes(shmb_region_data(region), 2 * SIZE, "Locked"), 2 * SIZE);
+	CHECK_OK(shmb_region_unpin(region, 0, 0));
+	CHECK_INT(smaps_bytes(shmb_region_data(region), 2 * SIZE, "Locked"), 0);
+	shmb_region_free(region);
+	region = create_with(client, "r", 0);
+	CHECK_OK(shmb_region_pin(region, 0, 0)); /* which is of this memory alone */
+	grow(region, 2 * SIZE);
+	CHECK_INT(smaps_bytes(shmb_region_data(region), 2 * SIZE, "Locked"), 0);
 	shmb_region_free(region);
 	shmb_client_free(client);
 }
@@ -403,6 +519,7 @@ CASE(F08_no_memory_is_not_the_limit, PRIVATE, .shm_mount = "size=512k")
 #endif
 	CHECK_STRING(last(region).what, "pin");
 	CHECK_INT(pinned_bytes(region), 0);
+	CHECK(!smaps_flag(shmb_region_data(region), SIZE, "lo"));
 	shmb_region_free(region);
 	shmb_client_free(client);
 }
