@@ -22,8 +22,9 @@ static int count(const struct shmb_region_info *info, void *userdata)
 CASE(F04_an_anonymous_region_has_no_place_in_the_namespace, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
 	struct shmb_region_info info = { .struct_size = sizeof(info) };
-	struct shmb_region *one, *other;
+	struct shmb_region *one, *other, *none = NULL;
 	unsigned n = 0;
 	char text[8];
 
@@ -41,6 +42,8 @@ CASE(F04_an_anonymous_region_has_no_place_in_the_namespace, PRIVATE)
 	CHECK_OK(shmb_region_list(client, NULL, count, &n));
 	CHECK_INT(n, 0);
 	CHECK_INT(broker_stat(broker, "regions"), 2);
+	options.lifetime = SHMB_PERSISTENT; /* nobody would find it again */
+	CHECK_CODE(shmb_region_create(client, NULL, 4096, &options, &none), SHMB_EINVAL);
 	CHECK_OK(shmb_region_resize(one, 100));
 	CHECK_OK(shmb_region_publish(one, 0, 0));
 	CHECK_OK(shmb_region_lock(one, SHMB_EXCLUSIVE, 0));
@@ -242,6 +245,7 @@ CASE(F04_a_ticket_is_good_for_no_more_than_it_says, PRIVATE)
 	struct shmb_client *client = connect_to(broker);
 	struct shmb_region *region = create(client, NULL, 4096, NULL), *redeemed;
 	struct shmb_ticket ticket = ticket_of(region, SHMB_READ);
+	char longer[sizeof(ticket.text) + 1];
 
 	CHECK_CODE(shmb_region_redeem(client, ticket.text, SHMB_READ | SHMB_WRITE, NULL, &redeemed),
 		   SHMB_EACCES);
@@ -258,6 +262,11 @@ CASE(F04_a_ticket_is_good_for_no_more_than_it_says, PRIVATE)
 	CHECK_CODE(shmb_region_redeem(client, "00000000000000000000000000000000", SHMB_READ, NULL,
 				      &redeemed),
 		   SHMB_ENOENT);
+	ticket = ticket_of(region, SHMB_READ);
+	snprintf(longer, sizeof(longer), "%s0", ticket.text);
+	CHECK_CODE(shmb_region_redeem(client, longer, SHMB_READ, NULL, &redeemed), SHMB_EINVAL);
+	longer[31] = '\0';
+	CHECK_CODE(shmb_region_redeem(client, longer, SHMB_READ, NULL, &redeemed), SHMB_EINVAL);
 	shmb_region_free(region);
 	shmb_client_free(client);
 }
@@ -299,6 +308,28 @@ CASE(F04_a_ticket_opens_a_region_whose_mode_refuses, SYSTEM)
 	actor_end(&carol);
 	actor_say(&alice, 0);
 	actor_end(&alice);
+}
+
+/* Whatever is said to the broker by hand. */
+CASE(F04_who_may_read_gives_no_ticket_for_writing, PRIVATE)
+{
+	struct raw *raw = raw_greet(broker);
+	struct wire_region_attached reader;
+	struct wire_region_ticket_params ask = { .access = SHMB_READ | SHMB_WRITE };
+	struct wire_region_ticket_result ticket;
+	int fds[2];
+
+	raw_make(raw, "r", SHMB_ATTACHED);
+	CHECK_OK(raw_open(raw, "r", SHMB_READ, &reader, fds));
+	ask.handle = reader.handle;
+	CHECK_CODE(raw_call(raw, WIRE_REGION_TICKET, &ask, &ticket), SHMB_EMODE);
+	ask.access = SHMB_READ | SHMB_LOCK;
+	CHECK_CODE(raw_call(raw, WIRE_REGION_TICKET, &ask, &ticket), SHMB_EMODE);
+	ask.access = SHMB_READ;
+	CHECK_OK(raw_call(raw, WIRE_REGION_TICKET, &ask, &ticket));
+	close(fds[0]);
+	close(fds[1]);
+	raw_free(raw);
 }
 
 /* ---- Restarts ---- */

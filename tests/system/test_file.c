@@ -151,10 +151,30 @@ CASE(F02_a_size_below_the_files_leaves_the_rest, PRIVATE)
 	shmb_client_free(client);
 }
 
+CASE(F02_exclusive_takes_no_file_that_is_there, PRIVATE)
+{
+	struct shmb_region_options options =
+		of_file(broker, SHMB_FILE_CREATE | SHMB_FILE_EXCLUSIVE);
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = NULL;
+
+	put_file(broker, &SELF, 0600, 9000, 'x');
+	CHECK_CODE(shmb_region_create(client, "f", 4096, &options, &region), SHMB_EEXIST);
+	CHECK(!region);
+	check_file(broker, 0, "xxxx", 4);
+	CHECK_INT(broker_stat(broker, "regions"), 0);
+	SYS(unlink(file_path(broker)));
+	region = create(client, "f", 4096, &options);
+	CHECK_INT(file_status(broker).st_size, 4096);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
 CASE(F02_a_file_opened_for_reading_can_be_written_by_nobody, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);
 	struct shmb_region_options options = of_file(broker, 0);
+	struct shmb_error error = { .struct_size = sizeof(error) };
 	struct shmb_region *region, *other = NULL;
 
 	put_file(broker, &SELF, 0600, 4096, 'x');
@@ -166,6 +186,8 @@ CASE(F02_a_file_opened_for_reading_can_be_written_by_nobody, PRIVATE)
 	CHECK_INT(fcntl(shmb_region_fd(region), F_GETFL) & O_ACCMODE, O_RDONLY);
 	CHECK_CODE(shmb_region_open(client, "f", SHMB_READ | SHMB_WRITE, NULL, &other),
 		   SHMB_EACCES);
+	CHECK_OK(shmb_client_last_error(client, &error));
+	CHECK_STRING(error.what, "file opened read-only"); /* not the mode, which allows it */
 	other = open_region(client, "f", SHMB_READ);
 	CHECK_INT(*(char *)shmb_region_data(other), 'x');
 	shmb_region_free(other);
@@ -339,6 +361,7 @@ CASE(F03_a_memfd_is_adopted_and_lent, PRIVATE)
 	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
 	struct shmb_region *region, *other;
 	int fd = SYS(memfd_create("mine", MFD_CLOEXEC));
+	struct stat status;
 	char text[6];
 
 	SYS(ftruncate(fd, 8192));
@@ -347,6 +370,8 @@ CASE(F03_a_memfd_is_adopted_and_lent, PRIVATE)
 	options.fd = fd;
 	region = create(client, "m", 0, &options);
 	CHECK_INT(shmb_region_size(region), 8192);
+	SYS(fstat(fd, &status)); /* nobody else opens it through /proc */
+	CHECK_INT(status.st_mode & 0077, 0);
 	other = open_region(client, "m", SHMB_READ | SHMB_WRITE);
 	CHECK_OK(shmb_region_read(other, 4096, text, 6, 0));
 	CHECK_STRING(text, "hello");
@@ -385,6 +410,68 @@ CASE(F03_a_file_that_is_open_is_adopted, PRIVATE)
 	shmb_region_free(region);
 	close(options.fd);
 	shmb_client_free(client);
+}
+
+CASE(F03_a_descriptor_is_open_for_what_is_asked_or_refused, PRIVATE)
+{
+	static const int modes[] = { O_WRONLY, O_PATH, O_RDONLY };
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct shmb_region *region = NULL;
+
+	put_file(broker, &SELF, 0600, 5000, 'x');
+	options.backing = SHMB_BACKING_FILE;
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		options.fd = SYS(open(file_path(broker), modes[i] | O_CLOEXEC));
+		CHECK_CODE(shmb_region_create(client, "f", 0, &options, &region), SHMB_EMODE);
+		close(options.fd);
+	}
+	options.fd = SYS(open(file_path(broker), O_RDONLY | O_CLOEXEC));
+	options.access = SHMB_READ;
+	region = create(client, "f", 0, &options);
+	CHECK_CODE(shmb_region_write(region, 0, "y", 1, 0), SHMB_EMODE);
+	close(options.fd);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+CASE(F03_unmapped_it_is_gone_and_the_descriptor_kept, PRIVATE)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "plain", 4096, NULL);
+	struct shmb_error error = { .struct_size = sizeof(error) };
+	struct shmb_view view;
+	char text[6] = "", *data;
+	int fd = -1;
+
+	CHECK_CODE(shmb_region_unmap(region, &fd), SHMB_EINVAL); /* none is kept */
+	CHECK_OK(shmb_region_last_error(region, &error));
+	CHECK_STRING(error.what, "SHMB_KEEP_FD");
+	CHECK_INT(shmb_region_is_valid(region), 1);
+	shmb_region_free(region);
+
+	options.flags = SHMB_KEEP_FD;
+	region = create(client, "kept", 4096, &options);
+	CHECK_OK(shmb_region_write(region, 100, "bytes", 6, 0));
+	data = shmb_region_data(region);
+	CHECK_OK(shmb_region_view(region, 0, 1, 0, SHMB_READ, &view));
+	CHECK_CODE(shmb_region_unmap(region, &fd), SHMB_EBUSY);
+	CHECK_INT(fd, -1);
+	CHECK_INT(shmb_region_read_string(region, 100, text, 6), 5);
+	CHECK_OK(shmb_view_release(&view));
+	CHECK_OK(shmb_region_unmap(region, &fd));
+	CHECK_INT(data[100], 0); /* nothing of it is mapped there */
+	CHECK_CODE(shmb_region_read(region, 100, text, 1, 0), SHMB_ECLOSED);
+	CHECK_CODE(shmb_region_unmap(region, &fd), SHMB_ECLOSED);
+	UNTIL(broker, broker_stat(broker, "attachments") == 0);
+	shmb_region_free(region); /* the descriptor is ours */
+	shmb_client_free(client);
+	CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	memset(text, 0, sizeof(text));
+	CHECK_INT(pread(fd, text, 6, 100), 6);
+	CHECK_STRING(text, "bytes");
+	close(fd);
 }
 
 static void pass_though_not_allowed(struct broker *broker, void *argument)
