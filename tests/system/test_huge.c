@@ -230,6 +230,8 @@ CASE(F09_without_a_pool_something_else_will_do, PRIVATE)
 	CHECK_INT(shmb_region_open_or_create(client, "other", huge_page() + 1, &options, &other),
 		  1);
 	CHECK(shmb_region_backing(other) != SHMB_BACKING_HUGETLB);
+	if (shmb_supports_advice(SHMB_ADVICE_HUGEPAGE)) /* the next best ones are asked for */
+		CHECK(smaps_flag(shmb_region_data(other), huge_page() + 1, "hg"));
 	CHECK_CODE(shmb_region_create(client, "r", PAGE, &options, &none), SHMB_EEXIST);
 	CHECK_INT(shmb_supports(SHMB_FEATURE_HUGETLB), 0);
 	options.backing = SHMB_BACKING_HUGETLB; /* these or none */
@@ -319,6 +321,42 @@ CASE(F09_required_without_a_pool_all_of_it_is_transparent, PRIVATE)
 		  huge_bytes(region) == 2 * huge_page() ? SHMB_YES : SHMB_NO);
 	shmb_region_free(region);
 	shmb_client_free(client);
+}
+
+/* Even where the system makes none by itself. */
+CASE(F09_populated_without_a_pool_it_is_transparent, PRIVATE)
+{
+	struct shmb_region_options options = with_huge(SHMB_HUGE_TRY, SHMB_BACKING_MEMFD);
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region;
+
+	need_transparent();
+	options.flags = SHMB_POPULATE;
+	region = create(client, "r", 2 * huge_page(), &options);
+	CHECK_INT(huge_bytes(region), 2 * huge_page());
+	CHECK_INT(shmb_region_huge(region), SHMB_YES);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+/* Whether a file can be is the file system's affair: it is, or there is no region. */
+CASE(F09_required_of_a_file_is_true_or_refused, PRIVATE)
+{
+	struct shmb_region_options options = with_huge(SHMB_HUGE_REQUIRE, SHMB_BACKING_FILE);
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = NULL;
+	int result;
+
+	options.path = broker_path(broker, "file");
+	options.file_flags = SHMB_FILE_CREATE;
+	result = shmb_region_create(client, "r", huge_page(), &options, &region);
+	if (result != 0)
+		CHECK_CODE(result, SHMB_ENOTSUP);
+	else
+		CHECK_INT(shmb_region_huge(region), SHMB_YES);
+	shmb_region_free(region);
+	shmb_client_free(client);
+	UNTIL(broker, broker_stat(broker, "regions") == 0);
 }
 
 CASE(F09_required_at_open_of_what_is_not_huge_yet, PRIVATE)

@@ -427,6 +427,42 @@ CASE(F10_it_stays_mapped_if_told_to, PRIVATE)
 	shmb_client_free(client);
 }
 
+/* Our handler has nothing more to say of it. */
+static void fault_where_it_stayed(struct broker *broker)
+{
+	struct shmb_region_options options = with_flags(SHMB_STAY_MAPPED);
+	struct shmb_client *client = connect_to(broker);
+	const char *path = broker_path(broker, "file");
+	volatile unsigned char *data;
+	struct shmb_region *region;
+
+	options.backing = SHMB_BACKING_FILE;
+	options.path = path;
+	options.file_flags = SHMB_FILE_CREATE;
+	region = create(client, NULL, SIZE, &options);
+	data = shmb_region_data(region);
+	shmb_region_free(region);
+	SYS(truncate(path, 0));
+	data[0] = 1;
+}
+
+CASE(F10_what_stays_mapped_is_the_programs, PRIVATE)
+{
+	const struct rlimit no_core = { 0, 0 };
+	pid_t pid = SYS(fork());
+	int status;
+
+	if (pid == 0) {
+		(void)signal(SIGBUS, SIG_DFL);
+		(void)setrlimit(RLIMIT_CORE, &no_core);
+		fault_where_it_stayed(broker);
+		_exit(0);
+	}
+	CHECK_INT(SYS(waitpid(pid, &status, 0)), pid);
+	CHECK(WIFSIGNALED(status));
+	CHECK_INT(WTERMSIG(status), SIGBUS);
+}
+
 /* ---- F10: protection ---- */
 
 /* In a process of its own: the signal that an access ends it with; 0: none. */
@@ -474,6 +510,10 @@ CASE(F10_protection_of_a_range, PRIVATE)
 	CHECK_OK(shmb_region_protect(reader, 0, 0, SHMB_PROTECT_READ));
 	CHECK_OK(shmb_region_close(reader));
 	CHECK_CODE(shmb_region_protect(reader, 0, 0, SHMB_PROTECT_READ), SHMB_ECLOSED);
+	shmb_region_free(reader);
+	reader = open_region(client, "r", SHMB_WRITE); /* which does not read */
+	CHECK_CODE(shmb_region_protect(reader, 0, 0, SHMB_PROTECT_READ), SHMB_EMODE);
+	CHECK_OK(shmb_region_protect(reader, 0, 0, SHMB_PROTECT_WRITE));
 	shmb_region_free(reader);
 	shmb_region_free(region);
 	shmb_client_free(client);
