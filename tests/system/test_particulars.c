@@ -109,6 +109,51 @@ CASE(F12_fields_and_sentences, PRIVATE)
 	shmb_client_free(client);
 }
 
+static void check_sentence(const struct shmb_error *error, const char *expected)
+{
+	char text[256];
+
+	CHECK_INT(shmb_error_format(error, text, sizeof(text)), strlen(expected));
+	CHECK_STRING(text, expected);
+}
+
+/* Whoever has filled it: only what it says that it has is looked at. */
+CASE(F12_sentences_of_any_particulars, PRIVATE)
+{
+	struct shmb_error error = { .struct_size = sizeof(error) };
+	struct {
+		struct shmb_error error;
+		uint64_t more; /* of a later version */
+	} later = { .error = { .struct_size = sizeof(later) }, .more = 77 };
+	struct shmb_client *client = connect_to(broker);
+	char text[10];
+
+	check_sentence(&error, "no error");
+	error.code = SHMB_EBUS;
+	error.offset = 4096;
+	error.length = 8192;
+	error.size = 65536;
+	check_sentence(&error, "memory behind the mapping vanished: 8192 bytes at offset 4096 of a "
+			       "region of 65536 bytes");
+	error = (struct shmb_error){ .struct_size = sizeof(error), .code = SHMB_EDQUOT };
+	error.length = 100;
+	error.limit = 64;
+	memset(error.what, 'w', sizeof(error.what)); /* no end */
+	CHECK(shmb_error_format(&error, text, sizeof(text)) > 63);
+	CHECK_INT(strlen(text), sizeof(text) - 1);
+	memcpy(error.what, "bytes", 6);
+	check_sentence(&error,
+		       "a limit for this user is reached: bytes (100 asked for) (limit 64)");
+	error.struct_size = offsetof(struct shmb_error, offset);
+	check_sentence(&error, "a limit for this user is reached");
+
+	CHECK_CODE(shmb_client_set_timeout(client, 0), SHMB_EINVAL);
+	CHECK_OK(shmb_client_last_error(client, &later.error));
+	CHECK_CODE(later.error.code, SHMB_EINVAL);
+	CHECK_INT(later.more, 0);
+	shmb_client_free(client);
+}
+
 CASE(F12_bytes_of_the_last_write, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -143,10 +144,49 @@ CASE(F11_a_handle_and_the_broker_say_the_same, PRIVATE)
 	CHECK_INT(info.lifetime, SHMB_PERSISTENT);
 	CHECK_INT(info.removed, 0);
 	CHECK(info.created > 1500000000);
+	CHECK_OK(shmb_region_chmod(client, "about", 0444));
+	CHECK_OK(shmb_region_remove(client, "about"));
+	CHECK_OK(shmb_region_info(reader, &info));
+	CHECK_INT(info.mode, 0444);
+	CHECK_INT(info.removed, 1);
 	CHECK_CODE(shmb_region_create(client, "zero", 0, NULL, &none), SHMB_EINVAL);
 	shmb_region_free(reader);
 	shmb_region_free(region);
-	CHECK_OK(shmb_region_remove(client, "about"));
+	shmb_client_free(client);
+}
+
+CASE(F11_of_a_closed_handle_nothing_is_known, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", 5000, NULL);
+	int status;
+	pid_t pid;
+
+	CHECK_INT(shmb_region_is_valid(region), 1);
+	CHECK_STRING(shmb_region_name(region), "r");
+	CHECK_STRING(shmb_region_path(region), "");
+	CHECK_INT(shmb_region_backing(region), SHMB_BACKING_SHM);
+	pid = SYS(fork()); /* the parent's */
+	if (pid == 0)
+		_exit(shmb_region_is_valid(region) || shmb_region_name(region) ||
+		      shmb_region_access(region) || shmb_region_size(region));
+	CHECK_INT(SYS(waitpid(pid, &status, 0)), pid);
+	CHECK_INT(status, 0);
+
+	CHECK_OK(shmb_region_write_u8(region, 0, 1));
+	CHECK_OK(shmb_region_close(region));
+	CHECK_INT(shmb_region_is_valid(region), 0);
+	CHECK(!shmb_region_name(region));
+	CHECK(!shmb_region_path(region));
+	CHECK(!shmb_region_data(region));
+	CHECK_INT(shmb_region_size(region), 0);
+	CHECK_INT(shmb_region_capacity(region), 0);
+	CHECK_INT(shmb_region_access(region), 0);
+	CHECK_INT(shmb_region_backing(region), SHMB_BACKING_DEFAULT);
+	CHECK_INT(shmb_region_last_write(region), 0);
+	CHECK_CODE(shmb_region_last_flush(region), SHMB_ECLOSED);
+	CHECK_CODE(shmb_region_fd(region), SHMB_ECLOSED);
+	shmb_region_free(region);
 	shmb_client_free(client);
 }
 
