@@ -241,6 +241,8 @@ CASE(F23_shortened_by_another_process_the_position_stays, PRIVATE)
 	CHECK_INT(shmb_cursor_write(&cursor, buffer, 64), SHMB_EBOUNDS);
 	CHECK_INT(last(region).size, 5000);
 	CHECK_INT(cursor.position, 10064);
+	CHECK_INT(shmb_cursor_seek(&cursor, 0, SHMB_SEEK_END), 5000); /* of what is in use */
+	CHECK_INT(shmb_cursor_seek(&cursor, 10064, SHMB_SEEK_SET), 10064);
 	resize_to(&actor, 10070); /* there is more again: zeros */
 	memset(buffer, 0xff, sizeof(buffer));
 	CHECK_INT(shmb_cursor_read(&cursor, buffer, 64), 6);

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -150,6 +151,9 @@ CASE(F28_ends_and_bounds_of_files, PRIVATE)
 	check_bytes(region, 10, 20, 10);
 	rewind_file(fd);
 	CHECK_INT(shmb_region_import(region, 0, 20, fd, NULL, NULL), 20);
+	/* What lies before its position does not count. */
+	CHECK_INT(lseek(fd, 990, SEEK_SET), 990);
+	CHECK_INT(shmb_region_import(region, 990, 0, fd, NULL, NULL), 10);
 
 	CHECK_INT(shmb_region_import(region, 990, 11, fd, NULL, NULL), SHMB_EBOUNDS);
 	CHECK_INT(shmb_region_import(region, 1001, 0, fd, NULL, NULL), SHMB_EBOUNDS);
@@ -224,12 +228,14 @@ struct end {
 	int fd;
 	int64_t result;
 	bool in;
+	_Atomic pid_t task; /* of the thread that copies */
 };
 
 static void *copy_at_the_other_end(void *argument)
 {
 	struct end *end = argument;
 
+	atomic_store(&end->task, gettid());
 	end->result = end->in ? shmb_region_import(end->region, 0, 0, end->fd, NULL, NULL)
 			      : shmb_region_export(end->region, 0, 0, end->fd, NULL, NULL);
 	close(end->fd);
@@ -287,6 +293,29 @@ CASE(F28_through_a_pipe, PRIVATE)
 CASE(F28_through_a_pipe_that_does_not_block, PRIVATE)
 {
 	check_pipe(broker, O_NONBLOCK);
+}
+
+/* Waiting for more, it uses no processor. */
+CASE(F28_a_pipe_that_does_not_block_is_waited_for, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", 1000, NULL);
+	struct end end = { .region = region, .in = true };
+	pthread_t thread;
+	int fds[2];
+
+	SYS(pipe2(fds, O_CLOEXEC | O_NONBLOCK));
+	end.fd = fds[0];
+	CHECK_OK(pthread_create(&thread, NULL, copy_at_the_other_end, &end));
+	while (atomic_load(&end.task) == 0)
+		CHECK_OK(shmb_client_ping(client));
+	await_asleep(atomic_load(&end.task));
+	CHECK_INT(write(fds[1], "bytes", 5), 5);
+	close(fds[1]);
+	CHECK_OK(pthread_join(thread, NULL));
+	CHECK_INT(end.result, 5);
+	shmb_region_free(region);
+	shmb_client_free(client);
 }
 
 /* What is left of it would be zeros. */

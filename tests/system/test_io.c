@@ -56,6 +56,33 @@ CASE(F22_several_buffers_in_order, PRIVATE)
 	shmb_client_free(client);
 }
 
+/* One of them longer than what is copied at once. */
+CASE(F22_long_buffers_are_copied_whole, PRIVATE)
+{
+	enum { LENGTH = 2 * MIB + 33 };
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", LENGTH + 10, NULL);
+	unsigned char *data = shmb_region_data(region), *bytes = malloc(LENGTH), small[2];
+	struct shmb_buffer buffers[] = { { bytes, LENGTH }, { small, 2 } };
+	size_t i;
+
+	CHECK(bytes);
+	for (i = 0; i < LENGTH; i++)
+		bytes[i] = (unsigned char)(i % 251 ^ i >> 16);
+	memcpy(small, "ab", 2);
+	CHECK_OK(shmb_region_writev(region, 7, buffers, 2, 0));
+	CHECK(memcmp(data + 7, bytes, LENGTH) == 0);
+	CHECK(memcmp(data + 7 + LENGTH, "ab", 3) == 0 && data[6] == 0);
+	memset(bytes, 0, LENGTH);
+	memset(small, 0, 2);
+	CHECK_OK(shmb_region_readv(region, 7, buffers, 2, 0));
+	CHECK(memcmp(data + 7, bytes, LENGTH) == 0);
+	CHECK(memcmp(small, "ab", 2) == 0);
+	free(bytes);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
 CASE(F22_all_of_them_or_none, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);
@@ -227,6 +254,7 @@ CASE(F26_chunks_copied_out, PRIVATE)
 	}
 	CHECK_INT(seen, 1000);
 	CHECK_INT(walk.length, 100);
+	CHECK_INT(chunk[100], (600 + 100) % 251); /* of the one before: no more was copied */
 	CHECK_INT(chunk[300], 0xff);
 	CHECK_OK(shmb_walk_close(&walk));
 	shmb_region_free(region);
@@ -284,6 +312,8 @@ CASE(F27_words_at_an_offset, PRIVATE)
 	CHECK_OK(shmb_region_read_u64(other, 88, &u64));
 	CHECK(u64 == UINT64_C(1) << 40);
 	CHECK_OK(shmb_atomics64_release(&large));
+	CHECK_OK(shmb_atomics64_release(&large));
+	CHECK(!large.words);
 	CHECK_OK(shmb_atomics64_release(NULL));
 	CHECK_OK(shmb_atomics32_release(NULL));
 	shmb_region_free(other);
@@ -319,6 +349,7 @@ CASE(F27_misaligned_says_the_alignment_required, PRIVATE)
 	CHECK_CODE(shmb_region_atomics32(region, 0, SIZE_MAX / 4 + 2, &small), SHMB_EBOUNDS);
 	CHECK_CODE(shmb_region_atomics32(region, 0, SIZE_MAX, &small), SHMB_EBOUNDS);
 	CHECK_CODE(shmb_region_atomics32(region, 0, 0, &small), SHMB_EINVAL);
+	CHECK_STRING(last(region).what, "count");
 	CHECK_CODE(shmb_region_atomics32(reader, 0, 1, &small), SHMB_EMODE);
 	CHECK_CODE(shmb_region_atomics64(reader, 0, 1, &large), SHMB_EMODE);
 	CHECK_INT(small.count, 9);
@@ -435,6 +466,7 @@ static void check_overlap(struct shmb_region *from, struct shmb_region *to)
 		{ 0, 1, 2999999 },       { 1, 0, 2999999 },   { 0, 100000, 2900000 },
 		{ 100000, 0, 2900000 },  { 5, 5, 1000 },      { 0, 1048576, 1900000 },
 		{ 1048576, 0, 1900000 }, { 10, 2000000, 10 }, { 0, 4097, 2000000 },
+		{ 0, 1499999, 1500000 }, /* by a single byte */
 	};
 	unsigned char *data = shmb_region_data(to), *expected = malloc(3000000);
 	size_t i, j;

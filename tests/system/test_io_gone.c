@@ -104,6 +104,7 @@ CASE(F34_windows_say_where_within_them, PRIVATE)
 	CHECK_CODE(shmb_window_read(&window, PAGE, bytes, 2 * PAGE, 0), SHMB_EBUS);
 	CHECK_CODE(last(region).code, SHMB_EBUS);
 	CHECK_INT(last(region).offset, 2 * PAGE); /* of the window: its third page */
+	CHECK_INT(last(region).size, 4 * PAGE);
 	CHECK_CODE(shmb_window_write(&window, 3 * PAGE, bytes, 5, 0), SHMB_EBUS);
 	CHECK_INT(last(region).offset, 3 * PAGE);
 	CHECK_OK(shmb_window_view(&window, 0, PAGE, 0, SHMB_READ, &view));

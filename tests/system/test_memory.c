@@ -70,6 +70,59 @@ CASE(F20_any_range_and_nothing_beyond, PRIVATE)
 	shmb_client_free(client);
 }
 
+/* Longer than what is copied at once. */
+CASE(F20_long_ranges_are_copied_whole, PRIVATE)
+{
+	enum { LENGTH = 3 * MIB + 77, AT = 5 };
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", LENGTH + 2 * AT, NULL);
+	unsigned char *data = shmb_region_data(region), *bytes = malloc(LENGTH);
+	size_t i;
+
+	CHECK(bytes);
+	for (i = 0; i < LENGTH; i++)
+		bytes[i] = (unsigned char)(i % 251 ^ i >> 16);
+	CHECK_OK(shmb_region_write(region, AT, bytes, LENGTH, 0));
+	CHECK_INT(shmb_region_last_write(region), LENGTH);
+	CHECK(memcmp(data + AT, bytes, LENGTH) == 0);
+	for (i = 0; i < AT; i++)
+		CHECK(data[i] == 0 && data[AT + LENGTH + i] == 0);
+	memset(bytes, 0, LENGTH);
+	CHECK_OK(shmb_region_read(region, AT, bytes, LENGTH, 0));
+	CHECK(memcmp(data + AT, bytes, LENGTH) == 0);
+	memset(bytes, 0, LENGTH);
+	CHECK_CODE(shmb_region_write(region, 2 * AT + 1, bytes, LENGTH, 0), SHMB_EBOUNDS);
+	CHECK_OK(shmb_region_read(region, AT, bytes, LENGTH, SHMB_LOCKED));
+	CHECK(memcmp(data + AT, bytes, LENGTH) == 0);
+	CHECK_INT(bytes[MIB + 1], (MIB + 1) % 251 ^ MIB >> 16);
+	free(bytes);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+CASE(F20_with_the_lock_readers_share_it_and_writers_do_not, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", 100, NULL);
+	struct shmb_region *other = open_region(client, "r", SHMB_READ | SHMB_LOCK);
+	char byte = 'x';
+
+	CHECK_OK(shmb_client_set_timeout(client, 100));
+	CHECK_OK(shmb_region_lock(other, SHMB_SHARED, -1));
+	CHECK_CODE(shmb_region_write(region, 0, &byte, 1, SHMB_LOCKED), SHMB_ETIMEDOUT);
+	CHECK_OK(shmb_region_read(region, 0, &byte, 1, SHMB_LOCKED));
+	CHECK_INT(byte, 0); /* nothing was written */
+	CHECK_OK(shmb_region_unlock(other));
+	CHECK_OK(shmb_region_lock(other, SHMB_EXCLUSIVE, -1));
+	CHECK_CODE(shmb_region_read(region, 0, &byte, 1, SHMB_LOCKED), SHMB_ETIMEDOUT);
+	CHECK_OK(shmb_region_unlock(other));
+	CHECK_OK(shmb_region_write(region, 0, &byte, 1, SHMB_LOCKED));
+	CHECK_OK(shmb_region_lock(other, SHMB_EXCLUSIVE, 0)); /* it was given back */
+	shmb_region_free(other);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
 CASE(F21_numbers_and_strings_cross_processes, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);
@@ -194,7 +247,9 @@ CASE(F21_strings_of_every_length_up_to_the_end, PRIVATE)
 		data[SIZE - 1] = 'x';
 		CHECK_INT(shmb_region_read_string(region, SIZE - length - 1, out, SIZE),
 			  SHMB_EBOUNDS);
+		CHECK_CODE(last(region).code, SHMB_EBOUNDS);
 		CHECK_INT(last(region).offset, SIZE - length - 1);
+		CHECK_INT(last(region).length, length + 2); /* with the NUL that is missing */
 		CHECK_INT(last(region).size, SIZE);
 		for (i = 0; i < 700; i++)
 			CHECK_INT(out[i], 0x55);
@@ -244,6 +299,60 @@ CASE(F21_a_string_that_changes_is_a_string, PRIVATE)
 	}
 	CHECK_OK(shmb_region_write_u8(region, 100, 1));
 	actor_end(&writer);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+static void change_a_long_string(struct broker *broker, void *argument)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = open_region(client, "r", SHMB_READ | SHMB_WRITE);
+	volatile char *data = shmb_region_data(region);
+	unsigned i;
+
+	say(0);
+	for (i = 0; data[4000] == '\0'; i++)
+		data[i % 2 ? 300 : 1000] = i % 4 < 2 ? '\0' : 'x';
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+/* One that is not copied word by word. */
+CASE(F21_a_long_string_that_changes_is_a_string, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", 4096, NULL);
+	struct actor writer;
+	char out[3000];
+	unsigned i;
+
+	memset(shmb_region_data(region), 'x', 2000);
+	writer = actor_start(broker, &SELF, change_a_long_string, NULL);
+	actor_hear(&writer);
+	for (i = 0; i < 100000; i++) {
+		int64_t length = shmb_region_read_string(region, 0, out, sizeof(out));
+
+		CHECK(length == 300 || length == 1000 || length == 2000);
+		CHECK_INT(strlen(out), length);
+	}
+	CHECK_OK(shmb_region_write_u8(region, 4000, 1));
+	actor_end(&writer);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+/* Only so much of it is looked at. */
+CASE(F21_what_is_no_string_is_not_read_to_its_end, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "r", 4 * MIB, NULL);
+	char out[10];
+
+	memset(shmb_region_data(region), 'x', 4 * MIB);
+	CHECK_INT(shmb_region_read_string(region, 5, out, sizeof(out)), SHMB_EOVERFLOW);
+	CHECK_INT(last(region).offset, 5);
+	CHECK_INT(last(region).limit, sizeof(out));
+	CHECK(last(region).length > sizeof(out) && last(region).length < MIB);
 	shmb_region_free(region);
 	shmb_client_free(client);
 }

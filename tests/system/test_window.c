@@ -40,6 +40,7 @@ CASE(F25_positions_and_bounds_are_its_own, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);
 	struct shmb_region *region = create_with_capacity(client, 1000, 1000);
+	struct shmb_region *other = open_region(client, "whole", SHMB_READ | SHMB_LOCK);
 	struct shmb_window window;
 	char buffer[200] = { 0 };
 	struct shmb_view view;
@@ -68,6 +69,13 @@ CASE(F25_positions_and_bounds_are_its_own, PRIVATE)
 	check_refused(region, 200, 1, 200);
 	CHECK_OK(shmb_region_read_u8(region, 300, &byte));
 	CHECK_INT(byte, 0); /* nothing went beyond it */
+
+	CHECK_OK(shmb_client_set_timeout(client, 100)); /* its flags are the region's */
+	CHECK_OK(shmb_region_lock(other, SHMB_EXCLUSIVE, -1));
+	CHECK_CODE(shmb_window_write(&window, 0, "x", 1, SHMB_LOCKED), SHMB_ETIMEDOUT);
+	CHECK_CODE(shmb_window_read(&window, 0, buffer, 1, SHMB_LOCKED), SHMB_ETIMEDOUT);
+	CHECK_OK(shmb_region_unlock(other));
+	shmb_region_free(other);
 
 	CHECK_OK(shmb_window_view(&window, 4, 8, 8, SHMB_READ | SHMB_WRITE, &view));
 	CHECK(view.data == (char *)shmb_region_data(region) + 104);
