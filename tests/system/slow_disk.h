@@ -21,11 +21,13 @@
 static struct disk {
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
-	bool stuck;       /* nothing gets done until disk_go_on() */
-	unsigned waiting; /* calls that it keeps waiting */
-	unsigned calls;   /* begun so far */
-	int error;        /* errno of the next ones */
-	int failing;      /* how many */
+	bool stuck;          /* nothing gets done until disk_go_on() */
+	unsigned waiting;    /* calls that it keeps waiting */
+	unsigned calls;      /* begun so far */
+	const char *address; /* of the last one, and its length */
+	size_t length;
+	int error;   /* errno of the next ones */
+	int failing; /* how many */
 } disk = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
 
 /* What stands before libc's; the rest of the program is hidden. */
@@ -37,6 +39,8 @@ BEFORE_LIBC int msync(void *address, size_t length, int flags)
 
 	pthread_mutex_lock(&disk.mutex);
 	disk.calls++;
+	disk.address = address;
+	disk.length = length;
 	disk.waiting++;
 	pthread_cond_broadcast(&disk.cond);
 	while (disk.stuck)

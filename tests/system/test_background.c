@@ -130,6 +130,7 @@ CASE(F32_write_flush_copy_and_remove_are_done_and_told, PRIVATE)
 	struct shmb_region *memory = create(client, "m", SIZE, NULL);
 	struct told_operation told[4] = { { 0 } };
 	char text[] = "in the background", seen[sizeof(text)];
+	const char *data = shmb_region_data(file);
 	int fd = SYS(open(broker_path(broker, "f"), O_RDONLY | O_CLOEXEC));
 	unsigned calls;
 
@@ -139,6 +140,8 @@ CASE(F32_write_flush_copy_and_remove_are_done_and_told, PRIVATE)
 	process_until(client, 1);
 	CHECK_OK(told[0].status);
 	CHECK_INT(disk_calls(), calls + 1); /* and flushed */
+	CHECK(disk.address <= data + 5000 &&
+	      disk.address + disk.length >= data + 5000 + sizeof(text));
 	CHECK_INT(SYS(pread(fd, seen, sizeof(seen), 5000)), sizeof(seen));
 	CHECK_STRING(seen, text);
 	CHECK_INT(shmb_region_last_write(file), sizeof(text));
@@ -149,11 +152,13 @@ CASE(F32_write_flush_copy_and_remove_are_done_and_told, PRIVATE)
 	CHECK_INT(disk_calls(), calls + 2);
 
 	CHECK_OK(shmb_region_write(memory, 0, text, sizeof(text), 0));
-	CHECK_OK(shmb_region_copy_async(memory, 0, file, 0, sizeof(text), on_done, &told[2]));
+	CHECK_OK(shmb_region_copy_async(memory, 0, file, 20000, sizeof(text), on_done, &told[2]));
 	process_until(client, 3);
 	CHECK_OK(told[2].status);
-	CHECK_INT(disk_calls(), calls + 3);
-	CHECK_INT(SYS(pread(fd, seen, sizeof(seen), 0)), sizeof(seen));
+	CHECK_INT(disk_calls(), calls + 3); /* and flushed, where it is */
+	CHECK(disk.address <= data + 20000 &&
+	      disk.address + disk.length >= data + 20000 + sizeof(text));
+	CHECK_INT(SYS(pread(fd, seen, sizeof(seen), 20000)), sizeof(seen));
 	CHECK_STRING(seen, text);
 
 	CHECK_OK(shmb_region_remove_async(client, "m", on_done, &told[3]));

@@ -51,6 +51,26 @@ static int64_t unwritten(struct broker *broker, const char *name, uint64_t offse
 	return result;
 }
 
+/* ---- Writing that is only begun ---- */
+
+static struct begun {
+	unsigned calls, flags; /* of the last one */
+	int error;             /* errno of the next one */
+} begun;
+
+BEFORE_LIBC int sync_file_range(int fd, off_t offset, off_t length, unsigned flags)
+{
+	int error = begun.error;
+
+	begun.calls++;
+	begun.flags = flags;
+	begun.error = 0;
+	if (error == 0)
+		return (int)syscall(SYS_sync_file_range, fd, offset, length, flags);
+	errno = error;
+	return -1;
+}
+
 /* The file is new, and written to a page at @offset and one at the end. */
 static struct shmb_region *create_dirty(struct broker *broker, struct shmb_client *client)
 {
@@ -92,6 +112,10 @@ CASE(F30_a_range_is_flushed_and_the_rest_is_not, PRIVATE)
 	CHECK_INT(unwritten(broker, "f", 0, PAGE), 1);
 	CHECK_OK(shmb_region_flush(region, 200, 0, 0)); /* from there on, page by page */
 	CHECK_INT(unwritten(broker, "f", 0, SIZE), 0);
+	CHECK_OK(shmb_region_write(region, 3 * PAGE - 2, "over", 4, 0)); /* from page to page */
+	CHECK_INT(unwritten(broker, "f", 0, SIZE), 2);
+	CHECK_OK(shmb_region_flush(region, 3 * PAGE - 2, 4, 0));
+	CHECK_INT(unwritten(broker, "f", 0, SIZE), 0);
 	shmb_region_free(region);
 	shmb_client_free(client);
 }
@@ -110,6 +134,40 @@ CASE(F30_starting_a_flush_does_not_wait_for_it, PRIVATE)
 	/* Long before the kernel would have come to it, which takes half a minute. */
 	for (end = harness_now_ms() + 10000; unwritten(broker, "f", 0, SIZE) > 0;)
 		CHECK(harness_now_ms() < end);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+CASE(F30_what_cannot_be_begun_is_told, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create_file(broker, client, "f", SIZE);
+
+	begin();
+	begun = (struct begun){ .error = EIO };
+	CHECK_CODE(shmb_region_flush(region, 0, 0, SHMB_FLUSH_START), SHMB_EIO);
+	CHECK_CODE(shmb_region_last_flush(region), SHMB_EIO);
+	begun.error = ESPIPE; /* a file that has no such thing: waiting will do it */
+	CHECK_OK(shmb_region_flush(region, 0, 0, SHMB_FLUSH_START));
+	CHECK_OK(shmb_region_flush(region, 0, 0, SHMB_FLUSH_START));
+	CHECK_INT(begun.calls, 3);
+	CHECK_INT(begun.flags & (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER), 0);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+/* Of a mapping of a descriptor that is read-only msync(2) thinks that it has nothing to write. */
+CASE(F30_who_only_reads_flushes_what_others_wrote, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region, *reader;
+
+	begin();
+	region = create_dirty(broker, client);
+	reader = open_region(client, "f", SHMB_READ);
+	CHECK_OK(shmb_region_flush(reader, 0, 0, 0));
+	CHECK_INT(unwritten(broker, "f", 0, SIZE), 0);
+	shmb_region_free(reader);
 	shmb_region_free(region);
 	shmb_client_free(client);
 }
@@ -286,6 +344,30 @@ CASE(F30_memory_and_private_mappings_have_nothing_to_flush, PRIVATE)
 }
 
 /* ---- Errors ---- */
+
+CASE(F12_how_the_last_flush_ended, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create_file(broker, client, "f", SIZE);
+	struct shmb_error error = { .struct_size = sizeof(error) };
+	char sentence[256];
+
+	begin();
+	CHECK_OK(shmb_region_last_flush(region)); /* there was none */
+	disk_fail(ENOSPC, 1);
+	CHECK_CODE(shmb_region_flush(region, 0, 0, 0), SHMB_ENOSPC);
+	CHECK_CODE(shmb_region_last_flush(region), SHMB_ENOSPC);
+	CHECK_OK(shmb_region_last_error(region, &error));
+	CHECK_CODE(error.code, SHMB_ENOSPC);
+	shmb_error_format(&error, sentence, sizeof(sentence));
+	CHECK(strstr(sentence, ": flush"));
+	CHECK_CODE(shmb_region_flush(region, SIZE, 1, 0), SHMB_EBOUNDS); /* which was none */
+	CHECK_CODE(shmb_region_last_flush(region), SHMB_ENOSPC);
+	CHECK_OK(shmb_region_flush(region, 0, 1, SHMB_FLUSH_START));
+	CHECK_OK(shmb_region_last_flush(region));
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
 
 static void expect_forked(struct shmb_region *region)
 {
@@ -548,6 +630,61 @@ CASE(F31_every_write_or_so_many_writes_or_bytes_flush, PRIVATE)
 	shmb_client_free(client);
 }
 
+CASE(F31_what_writes_nothing_is_no_write, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create_file(broker, client, "f", SIZE);
+	unsigned calls;
+
+	begin();
+	set_policy(region, 0, 1, 0);
+	calls = disk_calls();
+	CHECK_INT(shmb_region_import(region, 0, 0, -1, NULL, NULL), SHMB_EINVAL);
+	CHECK_CODE(shmb_region_copy(region, 0, region, 1, SIZE), SHMB_EBOUNDS);
+	CHECK_INT(disk_calls(), calls);
+	/* Nor is what was written under another policy. */
+	set_policy(region, 0, 3, 0);
+	CHECK_OK(shmb_region_write_u8(region, 0, 1));
+	CHECK_OK(shmb_region_write_u8(region, 0, 1));
+	set_policy(region, 0, 0, 0);
+	set_policy(region, 0, 3, 0);
+	CHECK_OK(shmb_region_write_u8(region, 0, 1));
+	CHECK_OK(shmb_region_write_u8(region, 0, 1));
+	CHECK_INT(disk_calls(), calls);
+	CHECK_OK(shmb_region_write_u8(region, 0, 1));
+	CHECK_INT(disk_calls(), calls + 1);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+static void *flush_all(void *region)
+{
+	CHECK_OK(shmb_region_flush(region, 0, 0, 0));
+	return NULL;
+}
+
+/* It may have missed the disk. */
+CASE(F31_what_is_written_during_a_flush_stays_pending, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create_file(broker, client, "f", SIZE);
+	pthread_t thread;
+
+	begin();
+	set_policy(region, UINT64_MAX, 0, 0);
+	CHECK_OK(shmb_region_write(region, 0, "before", 6, 0));
+	disk_get_stuck();
+	CHECK_INT(pthread_create(&thread, NULL, flush_all, region), 0);
+	disk_await_waiting(1);
+	CHECK_OK(shmb_region_write(region, 0, "later", 5, 0));
+	CHECK_INT(shmb_region_pending(region), 11);
+	disk_go_on();
+	CHECK_INT(pthread_join(thread, NULL), 0);
+	CHECK_INT(shmb_region_pending(region), 5);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
 CASE(F31_a_flush_that_fails_fails_the_write_that_caused_it, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);
@@ -564,6 +701,34 @@ CASE(F31_a_flush_that_fails_fails_the_write_that_caused_it, PRIVATE)
 	CHECK_INT(shmb_region_pending(region), 4);
 	CHECK_OK(shmb_region_write_u32(region, 0, 43)); /* which flushes both */
 	CHECK_INT(shmb_region_pending(region), 0);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+static void check_policy(struct shmb_region *region, uint64_t bytes, uint64_t writes, uint32_t ms)
+{
+	struct shmb_flush_policy policy = policy_of(7, 7, 7);
+
+	CHECK_OK(shmb_region_get_flush_policy(region, &policy));
+	CHECK_INT(policy.every_bytes, bytes);
+	CHECK_INT(policy.every_writes, writes);
+	CHECK_INT(policy.every_ms, ms);
+}
+
+CASE(F11_a_handle_tells_its_flush_policy, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create_file(broker, client, "f", SIZE);
+	struct shmb_region *other = open_region(client, "f", SHMB_READ | SHMB_WRITE);
+
+	begin();
+	check_policy(region, 0, 0, 0);
+	set_policy(region, 1000, 20, LONG_MS);
+	check_policy(region, 1000, 20, LONG_MS);
+	check_policy(other, 0, 0, 0); /* it is the handle's */
+	set_policy(region, 0, 3, 0);
+	check_policy(region, 0, 3, 0);
+	shmb_region_free(other);
 	shmb_region_free(region);
 	shmb_client_free(client);
 }
@@ -815,8 +980,22 @@ CASE(F31_what_has_its_time_does_not_wait_for_operations, PRIVATE)
 	disk_go_on();
 	while (shmb_region_pending(region) > 0)
 		;
-	/* And the other way round: the time runs already when the thread is given work. */
+	shmb_region_free(region);
+	shmb_region_free(slow);
+	shmb_client_free(client);
+}
+
+/* And the other way round: the time runs already when the only thread is given work. */
+CASE(F31_what_has_its_time_is_seen_to_by_another_thread, PRIVATE)
+{
+	unsigned before = tasks_before().n;
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *slow = create_file(broker, client, "f", SIZE);
+	struct shmb_region *region = create_file(broker, client, "g", SIZE);
+
+	begin();
 	set_policy(region, 0, 0, 100);
+	CHECK_INT(count_threads(), before + 1);
 	await_sleep();
 	disk_get_stuck();
 	CHECK_OK(shmb_region_write_u8(region, 0, 1));
