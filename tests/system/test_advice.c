@@ -3,17 +3,46 @@
  * Advice: that the system hears it, that no byte changes but where that is the point, and that what
  * is not for shared memory is refused.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
 #include "smaps.h"
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+
 enum { PAGE = 4096, PAGES = 16, SIZE = PAGES * PAGE };
+
+/* ---- What the kernel is told: before libc's, the rest of the program is hidden ---- */
+
+static struct said {
+	const void *data; /* of the last call */
+	size_t length;
+	off_t offset;
+	int number;
+} said;
+
+__attribute__((visibility("default"))) int madvise(void *data, size_t length, int number)
+{
+	if (length > 0)
+		said = (struct said){ .data = data, .length = length, .number = number };
+	return (int)syscall(SYS_madvise, data, length, number);
+}
+
+__attribute__((visibility("default"))) int posix_fadvise(int fd, off_t offset, off_t length,
+							 int number)
+{
+	said = (struct said){ .offset = offset, .length = (size_t)length, .number = number };
+	return syscall(SYS_fadvise64, fd, offset, length, number) < 0 ? errno : 0;
+}
 
 static struct shmb_error last(struct shmb_region *region)
 {
@@ -150,6 +179,54 @@ CASE(F35_the_kernel_notes_it_of_the_range_alone, PRIVATE)
 	shmb_client_free(client);
 }
 
+struct words {
+	enum shmb_advice advice;
+	int number;
+};
+
+/* Whatever it makes of it. */
+CASE(F35_the_kernel_is_told_in_its_own_words, PRIVATE)
+{
+	static const struct words words[] = {
+		{ SHMB_ADVICE_NORMAL, MADV_NORMAL },
+		{ SHMB_ADVICE_RANDOM, MADV_RANDOM },
+		{ SHMB_ADVICE_SEQUENTIAL, MADV_SEQUENTIAL },
+		{ SHMB_ADVICE_WILLNEED, MADV_WILLNEED },
+		{ SHMB_ADVICE_DONTNEED, MADV_DONTNEED },
+		{ SHMB_ADVICE_PREFETCH, MADV_WILLNEED },
+		{ SHMB_ADVICE_FREE, MADV_FREE },
+		{ SHMB_ADVICE_DONTFORK, MADV_DONTFORK },
+		{ SHMB_ADVICE_DOFORK, MADV_DOFORK },
+		{ SHMB_ADVICE_MERGEABLE, MADV_MERGEABLE },
+		{ SHMB_ADVICE_UNMERGEABLE, MADV_UNMERGEABLE },
+		{ SHMB_ADVICE_HUGEPAGE, MADV_HUGEPAGE },
+		{ SHMB_ADVICE_NOHUGEPAGE, MADV_NOHUGEPAGE },
+		{ SHMB_ADVICE_DONTDUMP, MADV_DONTDUMP },
+		{ SHMB_ADVICE_DODUMP, MADV_DODUMP },
+		{ SHMB_ADVICE_WIPEONFORK, MADV_WIPEONFORK },
+		{ SHMB_ADVICE_KEEPONFORK, MADV_KEEPONFORK },
+		{ SHMB_ADVICE_COLD, MADV_COLD },
+		{ SHMB_ADVICE_PAGEOUT, MADV_PAGEOUT },
+		{ SHMB_ADVICE_COLLAPSE, MADV_COLLAPSE },
+	};
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create_filled(client, 0);
+	unsigned char *data = shmb_region_data(region);
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (!shmb_supports_advice(words[i].advice))
+			continue;
+		said = (struct said){ .number = -1 };
+		(void)shmb_region_advise(region, PAGE + 1, PAGE, words[i].advice);
+		CHECK_INT(said.number, words[i].number);
+		CHECK(said.data == data + PAGE);
+		CHECK_INT(said.length, 2 * PAGE);
+	}
+	CHECK(is_all(data, SIZE, 0x5a));
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
 /* Is the page there in a child? */
 static bool child_has(const void *page)
 {
@@ -268,6 +345,9 @@ CASE(F35_prefetch_reads_a_file_ahead, PRIVATE)
 	if (resident(data, SIZE) > 0)
 		SKIP("this file system keeps what it is told to drop");
 	CHECK_OK(shmb_region_advise(region, 4 * PAGE, 4 * PAGE, SHMB_ADVICE_PREFETCH));
+	CHECK(!said.data && said.number == POSIX_FADV_WILLNEED); /* of the file */
+	CHECK_INT(said.offset, 4 * PAGE);
+	CHECK_INT(said.length, 4 * PAGE);
 	/* It is under way; reading waits for it. Nothing is mapped by it. */
 	CHECK_INT(smaps_bytes(data, SIZE, "Rss"), 0);
 	UNTIL(broker, resident(data + 4 * PAGE, 4 * PAGE) == 4);

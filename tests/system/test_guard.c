@@ -158,7 +158,7 @@ CASE(F34_what_is_there_again_comes_back, PRIVATE)
 	struct shmb_client *client = connect_to(broker);
 	int fd;
 	struct shmb_region *region = make_file(broker, client, &fd);
-	struct shmb_view before, after;
+	struct shmb_view before, after, other;
 	unsigned char byte = 0x55;
 
 	CHECK_OK(shmb_region_view(region, 8 * PAGE, PAGE, 0, SHMB_READ | SHMB_WRITE, &before));
@@ -179,6 +179,12 @@ CASE(F34_what_is_there_again_comes_back, PRIVATE)
 	/* Only who had it when it was gone has seen zeros. */
 	CHECK_OK(shmb_region_view(region, 8 * PAGE, PAGE, 0, SHMB_READ, &after));
 	CHECK(after.data == before.data);
+	CHECK_OK(shmb_region_view(region, 3 * PAGE, PAGE, 0, SHMB_READ, &other));
+	SYS(ftruncate(fd, PAGE)); /* and others go and come back meanwhile */
+	CHECK_CODE(shmb_region_read_u8(region, 2 * PAGE, &byte), SHMB_EBUS);
+	SYS(ftruncate(fd, 9 * PAGE));
+	CHECK_OK(shmb_region_read_u8(region, 2 * PAGE, &byte));
+	CHECK_OK(shmb_view_release(&other));
 	CHECK_OK(shmb_view_release(&after));
 	CHECK_CODE(shmb_view_release(&before), SHMB_EBUS);
 	SYS(ftruncate(fd, PAGES * PAGE));

@@ -139,7 +139,9 @@ CASE(F12_sentences_of_any_particulars, PRIVATE)
 	error.length = 100;
 	error.limit = 64;
 	memset(error.what, 'w', sizeof(error.what)); /* no end */
-	CHECK(shmb_error_format(&error, text, sizeof(text)) > 63);
+	CHECK_INT(shmb_error_format(&error, text, sizeof(text)),
+		  strlen(shmb_strerror(SHMB_EDQUOT)) + strlen(": ") + sizeof(error.what) - 1 +
+			  strlen(" (100 asked for) (limit 64)"));
 	CHECK_INT(strlen(text), sizeof(text) - 1);
 	memcpy(error.what, "bytes", 6);
 	check_sentence(&error,
