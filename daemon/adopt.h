@@ -20,6 +20,9 @@ struct peer;
 /* adopt_allowed() - may this user pass descriptors? */
 bool adopt_allowed(const struct broker *broker, uid_t uid);
 
+/* adopt_has_room() - may this peer's user have one more process that looks at descriptors? */
+bool adopt_has_room(const struct peer *peer);
+
 /* adopt_begin() - from now on descriptors are accepted on this connection. Return: 0, or a negative
  * errno. */
 int adopt_begin(struct peer *peer);

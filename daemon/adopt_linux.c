@@ -73,6 +73,11 @@ bool adopt_allowed(const struct broker *broker, uid_t uid)
 	return uid == 0 || uid == geteuid() || settings_allows_adopt(&broker->settings, uid);
 }
 
+bool adopt_has_room(const struct peer *peer)
+{
+	return account_used(peer->account, CHARGE_ADOPTIONS) < ADOPTIONS_PER_USER;
+}
+
 int adopt_begin(struct peer *peer)
 {
 	int result = packet_accept_fds(peer->socket);
@@ -303,7 +308,7 @@ int adopt_receive(struct peer *peer)
 	int sockets[2];
 	int result;
 
-	if (account_used(peer->account, CHARGE_ADOPTIONS) >= ADOPTIONS_PER_USER)
+	if (!adopt_has_room(peer))
 		return -EAGAIN;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sockets) < 0)
 		return -errno;

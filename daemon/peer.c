@@ -120,6 +120,11 @@ static bool may_send_fds(struct peer *peer)
 	return fits_in_flight(peer);
 }
 
+static bool may_go_on(struct peer *peer)
+{
+	return may_send_fds(peer) && (!peer->crowded || adopt_has_room(peer));
+}
+
 /* ---- Output ---- */
 
 static void on_blocked_tick(uv_timer_t *timer)
@@ -132,8 +137,8 @@ static void on_blocked_tick(uv_timer_t *timer)
 			settle_fds(peer);
 			if (peer->fds_in_flight == 0)
 				close_peer(peer);
-		} else if (peer->stalled && may_send_fds(peer)) {
-			peer->stalled = false;
+		} else if (peer->stalled && may_go_on(peer)) {
+			peer->stalled = peer->crowded = false;
 			update_blocked(peer);
 		} else if (!peer->queue && peer->fds_in_flight == 0) {
 			/* It waits because others of its user have not read: not its fault. */
@@ -425,7 +430,7 @@ static enum step let_examine(struct peer *peer)
 	}
 	result = adopt_receive(peer);
 	if (result == -EAGAIN) {
-		peer->stalled = true;
+		peer->stalled = peer->crowded = true;
 		update_blocked(peer);
 	} else if (result < 0) {
 		peer_drop(peer, SHMB_ENOMEM, strerror(-result));

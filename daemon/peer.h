@@ -29,7 +29,8 @@ struct peer {
 	bool said_hello;
 	bool condemned;  /* dropped by us; waits for its process to go */
 	bool lingering;  /* dead, but what it has not read is still in flight */
-	bool stalled;    /* has too many descriptors unread */
+	bool stalled;    /* has too many descriptors unread, or: */
+	bool crowded;    /* waits for a process that looks at those it sends */
 	bool is_blocked; /* on the broker's list of blocked peers */
 	unsigned fds_in_flight;
 	uint32_t again;         /* of the requests to come, how many were sent before */

@@ -510,6 +510,8 @@ CASE(F03_a_socket_that_lingers, PRIVATE)
 	UNTIL(broker, children_of(broker->pid) == 0);
 }
 
+enum { WAITING_MAX = 300 };
+
 struct hang {
 	unsigned how;
 	bool overlay;
@@ -537,7 +539,7 @@ static void pass_what_hangs(struct broker *broker, void *argument)
 {
 	const struct hang *hang = argument;
 	char lower[128], at[128], empty[128], path[160];
-	struct raw *raws[16];
+	struct raw *raws[WAITING_MAX];
 	struct stubborn *stubborn;
 	int fds[2];
 
@@ -651,6 +653,38 @@ CASE(F03_an_overlay_on_it_that_does_not_tell, SYSTEM, .config = ALLOW_BOTH)
 CASE(F03_an_overlay_on_it_that_does_not_close, SYSTEM, .config = ALLOW_BOTH)
 {
 	nobody_else_waits(broker, &(const struct hang){ STUBBORN_CLOSE, true, 1 });
+}
+
+/* What a user's hanging processes keep waiting is not asked after again and again. */
+CASE(F03_many_that_wait_for_them_cost_nothing, SYSTEM, .config = ALLOW_BOTH, .timeout_s = 60)
+{
+	const struct hang hang = { STUBBORN_STAT, false, WAITING_MAX };
+	struct raw *raw = raw_greet(broker);
+	struct actor actor;
+	int64_t us;
+
+	make_directories(broker);
+	actor = actor_start(broker, &SELF, pass_what_hangs, (void *)(uintptr_t)&hang);
+	if (actor_hear(&actor) == 0) {
+		actor_end(&actor);
+		remove_directories(broker);
+		SKIP("no FUSE");
+	}
+	broker_turn(broker);
+	us = broker_cpu_us(broker);
+	CHECK(!raw_ready(raw, 500));
+	us = broker_cpu_us(broker) - us;
+	if (us > 25000 * harness_slow())
+		FAIL("%lld us of half a second", (long long)us);
+	raw_free(raw);
+	actor_say(&actor, 1);
+	actor_hear(&actor);
+	actor_say(&actor, 1);
+	CHECK_INT(actor_hear(&actor), 1);
+	actor_end(&actor);
+	UNTIL(broker, broker_stat(broker, "connections") == 1);
+	UNTIL(broker, children_of(broker->pid) == 0);
+	remove_directories(broker);
 }
 
 /* ---- Without pidfds ---- */
