@@ -53,7 +53,8 @@ static void let_go(struct broker *broker)
 
 /*
  * A client can make a thread of the pool wait for a lock of its file for ever, and nothing ends
- * that. All that clients could see is gone by now: the next daemon need not wait, too.
+ * that. All that clients could see is gone by now: the next daemon need not wait, too. What is to
+ * stay for that one is there, and what is not it removes, so that we need not wait, either.
  */
 static void on_out_of_patience(uv_timer_t *timer)
 {
@@ -61,6 +62,8 @@ static void on_out_of_patience(uv_timer_t *timer)
 
 	log_warning("memory is still being given back: letting go of the instance");
 	let_go(process->broker);
+	if (process->broker->leaving)
+		_exit(EXIT_CODE_OK);
 }
 
 static void stop(struct process *process, bool keep)
@@ -285,6 +288,8 @@ int daemon_run(const struct options *options)
 		return EXIT_CODE_OK;
 	log_set_level((enum log_level)settings.log_level);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD,
+	       SIG_DFL); /* who ignores it, or was started by one who does, learns no exit code */
 	signal(SIGXFSZ, SIG_IGN); /* a region beyond RLIMIT_FSIZE is one client's error */
 	setenv("UV_THREADPOOL_SIZE", POOL_THREADS, 0);
 	broker = malloc(sizeof(*broker));

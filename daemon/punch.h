@@ -14,10 +14,10 @@
 int punch(int fd, uint64_t from, uint64_t to);
 
 /*
- * punch_apart() - the same in a thread that has @fd alone
+ * punch_apart() - the same in a process that has @fd alone, and shares our memory; waits for it
  *
- * A thread that waits like this outlives SIGKILL, and with it all descriptors it shares with us:
- * our connections would never hang up, and no other daemon could take our lock.
+ * Who waits like this outlives SIGKILL. A thread of ours would keep us from dying, our connections
+ * from hanging up, and the next daemon from our lock.
  */
 int punch_apart(int fd, uint64_t from, uint64_t to);
 
@@ -31,7 +31,7 @@ int punch_apart(int fd, uint64_t from, uint64_t to);
 int truncate_check(int fd, uint64_t size, bool shorter);
 
 /*
- * truncate_apart() - make a file as long as that, in such a thread
+ * truncate_apart() - make a file as long as that, in such a process
  * @shorter: false: only if it is shorter; true: only if it is longer
  */
 int truncate_apart(int fd, uint64_t size, bool shorter);

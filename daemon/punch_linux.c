@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fallocate(2), and a table of descriptors of a thread's own. Must not know regions.
+ * fallocate(2) and ftruncate(2), and processes that wait for them. Must not know regions.
  */
 #include "punch.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <linux/magic.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
-#include <uv.h>
 
-enum { STACK_BYTES = 256 << 10 };
+enum { STACK_BYTES = 32 << 10 };
 
 int punch(int fd, uint64_t from, uint64_t to)
 {
@@ -69,7 +70,6 @@ struct apart {
 	int fd;
 	bool truncate, shorter;
 	uint64_t from, to;
-	int result;
 };
 
 static int do_it(const struct apart *apart)
@@ -78,35 +78,44 @@ static int do_it(const struct apart *apart)
 			       : punch(apart->fd, apart->from, apart->to);
 }
 
-/* If the table cannot be had (before Linux 5.9), the descriptors are shared and stay as they are.
- */
-static void punch_thread(void *userdata)
+/* In our memory, while the thread that has made it waits: nothing but system calls, and the result
+ * is what it exits with. */
+static int punch_process(void *userdata)
 {
-	struct apart *apart = userdata;
+	const struct apart *apart = userdata;
 	unsigned fd = (unsigned)apart->fd;
 
-	if (close_range(fd + 1, ~0U, CLOSE_RANGE_UNSHARE) == 0 && fd > 0)
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (fd > 0)
 		close_range(0, fd - 1, 0);
-	apart->result = do_it(apart);
+	close_range(fd + 1, ~0U, 0);
+	return -do_it(apart);
 }
 
-static int run_apart(struct apart *apart)
+static int await(pid_t pid)
 {
-	const uv_thread_options_t options = { .flags = UV_THREAD_HAS_STACK_SIZE,
-					      .stack_size = STACK_BYTES };
-	sigset_t all, before;
-	uv_thread_t thread;
-	int result;
+	int status;
 
-	/* A handler that ran there would find none of its descriptors. */
-	sigfillset(&all);
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EINTR;
+}
+
+static int run_apart(const struct apart *apart)
+{
+	_Alignas(16) char stack[STACK_BYTES];
+	sigset_t all, before;
+	pid_t pid;
+
+	sigfillset(&all); /* our handlers are in its memory, too */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	result = uv_thread_create_ex(&thread, &options, punch_thread, apart);
+	pid = clone(punch_process, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD,
+		    (void *)(uintptr_t)apart);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (result < 0) /* no more threads: a shrink has been shown, so it has to be done */
+	if (pid < 0) /* no more of them: a shrink has been shown, so it has to be done */
 		return do_it(apart);
-	uv_thread_join(&thread);
-	return apart->result;
+	return await(pid);
 }
 
 int punch_apart(int fd, uint64_t from, uint64_t to)

@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -626,28 +625,40 @@ CASE(a_writer_that_holds_the_lock_of_the_data, SYSTEM)
 	held_free(&held);
 }
 
-/* Such a thread outlives SIGKILL, too: connections have to end all the same, and the lock. */
-CASE(a_daemon_that_is_killed_and_cannot_die_lets_go_of_everything, SYSTEM)
+/* Whoever waits for such a lock outlives SIGKILL. The daemon does not: connections end, and the
+ * next one can begin. */
+CASE(a_daemon_that_is_killed_while_memory_is_waited_for_dies, SYSTEM, .fd_store = 64)
 {
 	struct held held = hold_lock(broker, DATA, SHMB_BACKING_MEMFD);
 	struct wire_region_resize_params resize = { .handle = held.handle, .size = 1 };
-	int fd = SYS(open(broker_path(broker, "broker.lock"), O_RDWR | O_CLOEXEC));
 
 	CHECK_OK(raw_request(held.raw, WIRE_REGION_RESIZE, &resize));
 	broker_turn(broker);
-	CHECK(flock(fd, LOCK_EX | LOCK_NB) < 0);
 	SYS(kill(broker->pid, SIGKILL));
 	CHECK_CODE(raw_goodbye(held.raw), 0);
-	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		struct pollfd ended = { .fd = broker->pidfd, .events = POLLIN };
-
-		CHECK_INT(poll(&ended, 1, 50), 0); /* it goes on waiting */
-	}
-	close(fd);
-	actor_kill(&held.writer);
 	CHECK_INT(broker_await(broker), 1000 + SIGKILL);
 	broker_restart(broker);
 	held.raw = raw_return(broker, held.raw, 0);
+	CHECK_OK(raw_call(held.raw, WIRE_PING, NULL, NULL));
+	actor_kill(&held.writer);
+	CHECK_OK(raw_call(held.raw, WIRE_REGION_RESIZE, &resize, NULL)); /* behind what was begun */
+	held_free(&held);
+}
+
+/* The same if it is told to end: what is to stay is there, and the rest is not waited for. */
+CASE(a_daemon_that_leaves_while_memory_is_waited_for_ends, SYSTEM, .fd_store = 64,
+     .on_stop = "keep")
+{
+	struct held held = hold_lock(broker, DATA, SHMB_BACKING_MEMFD);
+	struct wire_region_resize_params resize = { .handle = held.handle, .size = 1 };
+
+	CHECK_OK(raw_request(held.raw, WIRE_REGION_RESIZE, &resize));
+	broker_turn(broker);
+	CHECK_INT(broker_leave(broker), 0);
+	broker_restart(broker);
+	held.raw = raw_return(broker, held.raw, 0);
+	actor_kill(&held.writer);
+	CHECK_OK(raw_call(held.raw, WIRE_REGION_RESIZE, &resize, NULL));
 	held_free(&held);
 }
 
