@@ -36,7 +36,7 @@ static void arm(struct shmb_cursor *cursor)
 	const struct layout_publish *page = region->page;
 	uint64_t offset = cursor->_window.offset, capacity, end;
 
-	cursor->_end = 0;
+	cursor->_limit = 0;
 	cursor->_seen_state = atomic_load(&region->state);
 	/* In this order, see struct shmb_region. */
 	cursor->_seen_segment = atomic_load(&region->generation_seen);
@@ -47,14 +47,16 @@ static void arm(struct shmb_cursor *cursor)
 	cursor->_data = atomic_load(&region->data) + offset;
 	end = cursor->_seen_size < capacity ? cursor->_seen_size : capacity;
 	end = end > offset ? end - offset : 0;
-	cursor->_end = end < cursor->_window.length ? end : cursor->_window.length;
+	if (end > cursor->_window.length)
+		end = cursor->_window.length;
+	cursor->_limit = end + 1; /* no capacity comes near the largest number */
 }
 
 int shmb_cursor_open_window(const struct shmb_window *window, struct shmb_cursor *ret_cursor)
 {
 	struct shmb_region *region = window->region;
 	struct shmb_cursor cursor = { ._window = *window };
-	int result = io_ready(region);
+	int result = io_window_ready(window);
 
 	if (result < 0)
 		return result;
@@ -99,6 +101,8 @@ static int read_some(const struct shmb_window *window, uint64_t position, void *
 	int result, tries = 0;
 
 	*ret_done = 0;
+	if (unlikely(!window->region))
+		return SHMB_ECLOSED;
 	do {
 		size_t n;
 
@@ -120,6 +124,8 @@ static int write_some(const struct shmb_window *window, uint64_t position, const
 	int result, tries = 0;
 
 	*ret_done = 0;
+	if (unlikely(!window->region))
+		return SHMB_ECLOSED;
 	do {
 		size_t n;
 
@@ -191,7 +197,7 @@ int64_t shmb_cursor_seek(struct shmb_cursor *cursor, int64_t offset, enum shmb_w
 {
 	struct shmb_region *region = cursor->_window.region;
 	uint64_t distance = offset < 0 ? 0 - (uint64_t)offset : (uint64_t)offset, base = 0;
-	int result = io_ready(region);
+	int result = io_window_ready(&cursor->_window);
 
 	if (result < 0)
 		return result;

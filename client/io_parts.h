@@ -25,6 +25,13 @@ static inline int io_ready(struct shmb_region *region)
 	return region_check(region, REGION_LOST, 0, 0, &place);
 }
 
+/* io_window_ready() - the same for a window's region; one that is zeroed or closed has none.
+ * Return: 0, SHMB_ECLOSED, ... */
+static inline int io_window_ready(const struct shmb_window *window)
+{
+	return likely(window->region) ? io_ready(window->region) : SHMB_ECLOSED;
+}
+
 /* io_size() - bytes in use, wherever the region is by now; 0: it is of no use */
 static inline uint64_t io_size(struct shmb_region *region)
 {

@@ -66,7 +66,7 @@ int shmb_window_open_within(const struct shmb_window *window, uint64_t offset, u
 {
 	struct shmb_window part = { .region = window->region };
 	uint64_t size;
-	int result = io_ready(window->region);
+	int result = io_window_ready(window);
 
 	if (result < 0)
 		return result;
@@ -93,14 +93,17 @@ void shmb_window_close(struct shmb_window *window)
 
 uint64_t shmb_window_size(const struct shmb_window *window)
 {
-	return io_ready(window->region) < 0 ? 0 : io_window_bytes(window);
+	return io_window_ready(window) < 0 ? 0 : io_window_bytes(window);
 }
 
 int shmb_window_read(const struct shmb_window *window, uint64_t offset, void *buffer, size_t length,
 		     unsigned flags)
 {
-	int result = check(window, REGION_BARS_READ, offset, length);
+	int result;
 
+	if (unlikely(!window->region))
+		return SHMB_ECLOSED;
+	result = check(window, REGION_BARS_READ, offset, length);
 	if (unlikely(result < 0))
 		return result;
 	result = shmb_region_read(window->region, window->offset + offset, buffer, length, flags);
@@ -110,8 +113,11 @@ int shmb_window_read(const struct shmb_window *window, uint64_t offset, void *bu
 int shmb_window_write(const struct shmb_window *window, uint64_t offset, const void *buffer,
 		      size_t length, unsigned flags)
 {
-	int result = check(window, REGION_BARS_WRITE, offset, length);
+	int result;
 
+	if (unlikely(!window->region))
+		return SHMB_ECLOSED;
+	result = check(window, REGION_BARS_WRITE, offset, length);
 	if (unlikely(result < 0))
 		return region_write_failed(window->region, result);
 	result = shmb_region_write(window->region, window->offset + offset, buffer, length, flags);
@@ -122,8 +128,11 @@ int shmb_window_view(const struct shmb_window *window, uint64_t offset, size_t l
 		     size_t alignment, unsigned access, struct shmb_view *ret_view)
 {
 	uint32_t bars = access & SHMB_WRITE ? REGION_BARS_WRITE : REGION_BARS_READ;
-	int result = check(window, bars, offset, length);
+	int result;
 
+	if (unlikely(!window->region))
+		return SHMB_ECLOSED;
+	result = check(window, bars, offset, length);
 	if (unlikely(result < 0))
 		return result;
 	result = shmb_region_view(window->region, window->offset + offset, length, alignment,

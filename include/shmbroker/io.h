@@ -8,9 +8,12 @@
  *
  * Windows, cursors and walks are small structs that the caller keeps. Their members may be read
  * where told; those that begin with '_' are the library's. Each holds a part of the region as a
- * view does: close it before the region is freed; a zeroed or closed one is ignored. All go through
- * the same check of bounds as shmb_region_read(). One struct is for one thread at a time; a region
- * may have many.
+ * view does: close it before the region is freed. All go through the same check of bounds as
+ * shmb_region_read(). One struct is for one thread at a time; a region may have many.
+ *
+ * One that is all zeros (struct shmb_cursor cursor = { 0 };) is as one that was closed: closing it
+ * does nothing, it has nothing to walk through, its size is 0, and everything else says
+ * SHMB_ECLOSED, of which no handle keeps the particulars.
  */
 
 #include <stdint.h>
@@ -100,7 +103,7 @@ struct shmb_cursor {
 	uint64_t position; /* bytes from the beginning of what it goes through; set it by seeking */
 	/* for what is inline below: as it was when something was out of the ordinary last */
 	const unsigned char *_data; /* the first byte of what it goes through */
-	uint64_t _end;              /* bytes of that; 0: nothing is inline */
+	uint64_t _limit;            /* one more than bytes of that; 0: nothing is inline */
 	const uint64_t *_words;     /* the region's size; two further, the segment's number */
 	const uint32_t *_state;     /* the handle's */
 	uint64_t _seen_size;        /* what those were */
@@ -139,15 +142,15 @@ static inline int64_t shmb_cursor_read(struct shmb_cursor *cursor, void *buffer,
 #if defined(__GNUC__) && UINTPTR_MAX == UINT64_MAX
 	/*
 	 * Small enough to cost as much as the copy it is about. Whatever others write to the
-	 * words, nothing beyond _end is read, and addresses stay a region's until it is freed. The
-	 * state and the segment are looked at after the copy: only then is it known what it was
+	 * words, nothing from _limit on is read, and addresses stay a region's until it is freed.
+	 * The state and the segment are looked at after the copy: only then is it known what it was
 	 * that was copied.
 	 */
 	const uint64_t *words = cursor->_words;
 	uint64_t position = cursor->position, next;
 
 	if (__builtin_expect(!__builtin_add_overflow(position, length, &next) &&
-				     next <= cursor->_end &&
+				     next < cursor->_limit &&
 				     __atomic_load_n(words, __ATOMIC_RELAXED) == cursor->_seen_size,
 			     1)) {
 		memcpy(buffer, cursor->_data + position, length);

@@ -15,10 +15,12 @@
  * member here (watching, administration, what runs in the background), and for programs that must
  * not throw.
  *
- * Values: objects move and do not copy; one that was moved from is empty, as is a default one, and
- * may be assigned to or destroyed. A region keeps its connection for as long as it needs it,
- * whatever becomes of the client; views, windows, cursors, walks, atomics and guards end before
- * their region does.
+ * Values: objects move and do not copy; one that was moved from is empty, as is a default one. An
+ * empty one may be destroyed or assigned to, and asked whether it is (by its operator bool, size()
+ * or held()); empty windows and cursors throw SHMB_ECLOSED. A walk does not move, and guards and
+ * permits are not assigned to: they last as long as their block. A region keeps its connection for
+ * as long as it needs it, whatever becomes of the client; views, windows, cursors, walks, atomics
+ * and guards end before their region does.
  *
  * Nothing here allocates but std::string arguments for names.
  */

@@ -70,6 +70,38 @@ TEST_CASE("F23_cpp_a_cursor_reads_writes_and_seeks")
 	CHECK(std::string(text, 3) == "234");
 }
 
+TEST_CASE("F23_cpp_a_cursor_moves_and_an_empty_one_says_closed")
+{
+	shmb::client client = connect();
+	shmb::region region = shmb::region::create(client, "cpp/moving", 10);
+	shmb::cursor first(region), none;
+	shmb::window window = region.window(0);
+	char text[4] = {};
+
+	CHECK(first.write(std::string_view("0123456")) == 7);
+	shmb::cursor second = std::move(first);
+	CHECK(second.tell() == 7);
+	second.seek(4);
+	first = std::move(second);
+	CHECK(first.read(text) == 4);
+	CHECK(std::string(text, 3) == "456");
+	for (shmb::cursor *empty : { &second, &none }) {
+		CHECK(empty->tell() == 0);
+		CHECK(code_of([&] { (void)empty->read(text); }) == SHMB_ECLOSED);
+		CHECK(code_of([&] { (void)empty->write(text); }) == SHMB_ECLOSED);
+		CHECK(code_of([&] { (void)empty->seek(0); }) == SHMB_ECLOSED);
+	}
+	shmb::window moved = std::move(window);
+	CHECK(window.size() == 0);
+	CHECK(code_of([&] { (void)window.load<char>(0); }) == SHMB_ECLOSED);
+	CHECK(code_of([&] { (void)window.narrow(0); }) == SHMB_ECLOSED);
+	CHECK(code_of([&] { shmb::cursor within(window); }) == SHMB_ECLOSED);
+	CHECK(moved.size() == 10);
+	shmb::window &same = moved;
+	moved = std::move(same); /* to itself: as it was */
+	CHECK(moved.size() == 10);
+}
+
 TEST_CASE("F26_cpp_a_walk_is_a_range_for")
 {
 	shmb::client client = connect();
@@ -178,6 +210,7 @@ TEST_CASE("F03_cpp_what_is_held_keeps_the_mapping_and_lets_go_of_it_once")
 	check_hold(client, [](shmb::region &region) { return region.window(0).narrow(1); });
 	check_hold(client, [](shmb::region &region) { return region.atomics<std::uint32_t>(0); });
 	check_hold(client, [](shmb::region &region) { return region.atomics<std::uint64_t>(0); });
+	check_hold(client, [](shmb::region &region) { return shmb::cursor(region); });
 
 	options.flags = SHMB_KEEP_FD;
 	shmb::region region = shmb::region::create(client, 4096, options);

@@ -40,6 +40,7 @@ template <class T> inline constexpr bool moves_only = std::is_nothrow_move_const
 
 static_assert(moves_only<shmb::client> && moves_only<shmb::region> && moves_only<shmb::view<int>>);
 static_assert(moves_only<shmb::window> && moves_only<shmb::named_lock>);
+static_assert(moves_only<shmb::cursor> && !std::is_move_constructible_v<shmb::walk<std::byte>>);
 static_assert(moves_only<shmb::semaphore> && moves_only<shmb::permit>);
 static_assert(moves_only<shmb::atomics<std::uint32_t>>);
 static_assert(moves_only<shmb::exclusive_guard<shmb_region>>);

@@ -335,6 +335,54 @@ CASE(F23_closed_and_out_of_the_ordinary, PRIVATE)
 	shmb_client_free(client);
 }
 
+static void check_none(struct shmb_cursor *none)
+{
+	struct shmb_cursor within = { .position = 5 };
+	struct shmb_window part = { .length = 5 };
+	char bytes[4] = "abc";
+	struct shmb_view view;
+	size_t done = 7;
+
+	CHECK_INT(shmb_cursor_read(none, bytes, 0), SHMB_ECLOSED);
+	CHECK_INT(shmb_cursor_read(none, bytes, 4), SHMB_ECLOSED);
+	CHECK_INT(shmb_cursor_read_checked(none, bytes, 4), SHMB_ECLOSED);
+	CHECK_INT(shmb_cursor_write(none, bytes, 4), SHMB_ECLOSED);
+	CHECK_INT(shmb_cursor_seek(none, 0, SHMB_SEEK_SET), SHMB_ECLOSED);
+	CHECK_CODE(shmb_cursor_read_at(none, 0, bytes, 4, &done), SHMB_ECLOSED);
+	CHECK_INT(done, 0);
+	CHECK_CODE(shmb_cursor_write_at(none, 0, bytes, 4, &done), SHMB_ECLOSED);
+	CHECK_STRING(bytes, "abc");
+	CHECK_CODE(shmb_cursor_open_window(&none->_window, &within), SHMB_ECLOSED);
+	CHECK_INT(within.position, 5);
+	CHECK_CODE(shmb_window_open_within(&none->_window, 0, 0, &part), SHMB_ECLOSED);
+	CHECK_INT(part.length, 5);
+	CHECK_INT(shmb_window_size(&none->_window), 0);
+	CHECK_CODE(shmb_window_read(&none->_window, 0, bytes, 1, 0), SHMB_ECLOSED);
+	CHECK_CODE(shmb_window_write(&none->_window, 0, bytes, 1, 0), SHMB_ECLOSED);
+	CHECK_CODE(shmb_window_view(&none->_window, 0, 1, 0, SHMB_READ, &view), SHMB_ECLOSED);
+}
+
+/* And so is the window in it, and a walk goes nowhere. */
+CASE(F23_one_that_is_zeroed_or_was_closed_says_closed, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create_pattern(client, 1000, 0);
+	struct shmb_cursor cursor = { 0 };
+	struct shmb_walk walk = { 0 };
+	char bytes[4];
+
+	check_none(&cursor);
+	CHECK_OK(shmb_cursor_open(region, &cursor));
+	CHECK_INT(shmb_cursor_read(&cursor, bytes, 4), 4);
+	shmb_cursor_close(&cursor);
+	check_none(&cursor);
+	CHECK_INT(shmb_walk_next(&walk), 0);
+	CHECK_INT(shmb_walk_copy(&walk, bytes), 0);
+	CHECK_OK(shmb_walk_close(&walk));
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
 /* A handle that may not read does not do it inline either. */
 CASE(F23_of_a_handle_that_may_only_write, PRIVATE)
 {

@@ -85,6 +85,7 @@ inline shmb::window region::window(std::uint64_t offset, std::uint64_t length) c
 class cursor
 {
 public:
+	cursor() noexcept = default;
 	explicit cursor(const region &whole) : region_(whole.get())
 	{
 		detail::check(shmb_cursor_open(whole.get(), &raw_), region_);
@@ -93,8 +94,17 @@ public:
 	{
 		detail::check(shmb_cursor_open_window(&part.get(), &raw_), region_);
 	}
-	cursor(const cursor &) = delete;
-	cursor &operator=(const cursor &) = delete;
+	cursor(cursor &&other) noexcept
+	    : region_(std::exchange(other.region_, nullptr)),
+	      raw_(std::exchange(other.raw_, shmb_cursor{}))
+	{
+	}
+	cursor &operator=(cursor &&other) noexcept
+	{
+		std::swap(region_, other.region_);
+		std::swap(raw_, other.raw_);
+		return *this;
+	}
 	~cursor() { shmb_cursor_close(&raw_); }
 
 	/** Bytes read: fewer than @into holds at the end, then 0. */
@@ -125,11 +135,12 @@ private:
 		return static_cast<std::size_t>(detail::check(result, region_));
 	}
 
-	shmb_region *region_;
+	shmb_region *region_ = nullptr;
 	shmb_cursor raw_{};
 };
 
-/** A walk in chunks, once from beginning to end. Byte: const std::byte, or std::byte to write. */
+/** A walk in chunks, once from beginning to end, which stays where it is: its iterators point to
+ * it. Byte: const std::byte, or std::byte to write. */
 template <class Byte> class walk
 {
 	static_assert(std::is_same_v<std::remove_const_t<Byte>, std::byte>);
