@@ -14,10 +14,11 @@
  * Locking, posting and waiting happen in shared memory, too. Regions, locks and semaphores share
  * one namespace.
  *
- * This header includes <shmbroker/lock.h>, <shmbroker/semaphore.h> and <shmbroker/memory.h> (pages:
- * prefault, pin, advise, what happens when they vanish). <shmbroker/io.h>, which is built on these
- * and has to be included by itself, has windows, cursors, walks, atomics, copies, flush policies
- * and operations in the background.
+ * Here stand clients and regions: connecting, making, opening, asking, reading and writing. This
+ * header includes <shmbroker/events.h> (publish and wait, watches), <shmbroker/lock.h>,
+ * <shmbroker/semaphore.h> and <shmbroker/memory.h> (pages: prefault, pin, advise, what happens when
+ * they vanish). <shmbroker/io.h>, which is built on these and has to be included by itself, has
+ * windows, cursors, walks, atomics, copies, flush policies and operations in the background.
  *
  * Names: "video/cam0": components of [A-Za-z0-9._-] with '/' between, 1 to SHMB_NAME_MAX bytes in
  * all, no empty, "." or ".." component. A name whose first component is "~UID" belongs to that
@@ -26,7 +27,8 @@
  * Results: 0 (or a count) on success, else a negative SHMB_E... of <shmbroker/errors.h>. Outputs
  * come last, are named ret_..., and are written only on success. Any function that takes a handle
  * may return SHMB_EFORKED (called in a forked child; its own client is needed there) and
- * SHMB_ECLOSED (the handle was closed); any function that asks the broker may return
+ * SHMB_ECLOSED (the handle was closed); any that uses what is mapped SHMB_EBUS (memory of the
+ * region, lock or semaphore has vanished, <shmbroker/memory.h>); any that asks the broker
  * SHMB_EDISCONNECTED, SHMB_ETIMEDOUT, SHMB_EPROTO and SHMB_ENOMEM. They are not repeated below.
  *
  * Threads: every function may be called from any thread, several at once on one handle, except that
@@ -83,7 +85,8 @@ enum shmb_backing {
 	SHMB_BACKING_SHM = 1,
 	SHMB_BACKING_MEMFD = 2,
 	SHMB_BACKING_FILE = 3,    /* a file (or any memfd) that the creator opened, see "Files" */
-	SHMB_BACKING_HUGETLB = 4, /* huge pages of the system's pool; fails where they run out, see
+	SHMB_BACKING_HUGETLB = 4, /* huge pages of the system's pool; SHMB_ENOMEM where it has too
+				     few ("huge pages" as what of the last error), see
 				     shmb_region_options.huge for less strict ways */
 };
 
@@ -118,8 +121,8 @@ enum shmb_region_flags {
 				     the region grow beyond its capacity it says SHMB_ENOTSUP. */
 	SHMB_EXEC = 1 << 9,       /* may be executed; SHMB_EACCES where the backing forbids it: a
 				     mount with noexec (of /dev/shm, or the file's), or a policy
-				     such as SELinux or MemoryDenyWriteExecute=. A memfd never
-				     does. */
+				     such as SELinux or MemoryDenyWriteExecute=. Memfds are on
+				     no mount: for them only a policy does. */
 	SHMB_NO_ACCESS = 1 << 10, /* map without any access; see shmb_region_protect() */
 	SHMB_NO_CACHE = 1 << 11,  /* past the page cache; SHMB_ENOTSUP where there is no such thing
 				     (Linux) */
@@ -356,18 +359,22 @@ struct shmb_region_options {
  * Files
  *
  * With SHMB_BACKING_FILE a region's bytes are those of a file, which this process opens with its
- * own rights and passes to the broker: the broker never opens a path that it was told. Its size is
- * the region's; @size 0 takes the file's, a larger one makes the file longer, a smaller one leaves
- * it as it is and gives the region its beginning. With options.access SHMB_READ alone the file is
- * opened for reading alone, and nobody can write through the region. Others attach to the region by
- * name, with the region's mode; they need no rights to the file. Resizing changes the file. The
- * file is left alone when the region goes away. It has to be a regular file of a local file system
- * (or a memfd), SHMB_ENOTSUP else, and the broker has to allow this user to pass descriptors
- * (`allow-adopt` in shmbroker.conf(5)), SHMB_EACCES else. After a restart of the broker the region
- * is there again where there is a descriptor store.
+ * own rights and passes to the broker: the broker never opens a path that it was told. With
+ * options.access SHMB_READ alone the file is opened for reading alone, and nobody can write through
+ * the region. Others attach to the region by name, with the region's mode; they need no rights to
+ * the file. It has to be a regular file of a local file system (or a memfd), SHMB_ENOTSUP else, and
+ * the broker has to allow this user to pass descriptors (`allow-adopt` in shmbroker.conf(5)),
+ * SHMB_EACCES else. After a restart of the broker the region is there again where there is a
+ * descriptor store.
  *
- * Nothing that a file has is cut off, but by SHMB_FILE_TRUNCATE. Of several that make the same
- * region with that flag, one empties the file and the others find the region: it is claimed
+ * @size 0 takes the file's size; a larger one makes the file longer; a smaller one gives the region
+ * the file's beginning, and the file stays as it is. So, to take what is there whole, and to make
+ * it only if there is nothing: first with size 0 and no flags, and at SHMB_ENOENT once more with a
+ * size and SHMB_FILE_CREATE. Resizing changes the file: a smaller size cuts it off there, whatever
+ * it had. The file is left alone when the region goes away.
+ *
+ * Making a region cuts nothing off its file, but with SHMB_FILE_TRUNCATE. Of several that make the
+ * same region with that flag, one empties the file and the others find the region: it is claimed
  * meanwhile by a lock on one byte far behind its end (fcntl(2), F_OFD_SETLK), which conflicts with
  * nothing but locks on the whole file; those are waited for, for at most the client's timeout. A
  * file that was made stays when the rest fails.
@@ -402,7 +409,8 @@ struct shmb_region_options {
  * The creator may ask for any access, whatever @options->mode grants to others.
  *
  * Return: 0, or
- *   SHMB_EINVAL   malformed name, zero size, capacity below size, unknown bit or value in @options
+ *   SHMB_EINVAL   malformed name, zero size (of a file that is empty, too), capacity below size,
+ *                 unknown bit or value in @options, or flags that exclude each other
  *   SHMB_EEXIST   the name is taken
  *   SHMB_EACCES   the name belongs to another user, or the broker does not allow that backing here
  *   SHMB_EFBIG    @size or capacity is more than the broker allows for one region
@@ -417,7 +425,8 @@ struct shmb_region_options {
  *                 SHMB_ENOENT, SHMB_EACCES, SHMB_EEXIST, SHMB_EIO, ...; SHMB_EBUSY: it is being
  *                 executed, or somebody has a lease of it; SHMB_ETIMEDOUT: somebody has it locked;
  *                 SHMB_EFBIG: RLIMIT_FSIZE
- *   with SHMB_POPULATE and SHMB_PIN: what shmb_region_touch() and shmb_region_pin() say
+ *   with flags and huge: what stands with them; with SHMB_POPULATE and SHMB_PIN what
+ *                 shmb_region_touch() and shmb_region_pin() say. There is no region then.
  */
 int shmb_region_create(struct shmb_client *client, const char *name, uint64_t size,
 		       const struct shmb_region_options *options, struct shmb_region **ret_region);
@@ -435,7 +444,8 @@ int shmb_region_create(struct shmb_client *client, const char *name, uint64_t si
  * the broker.
  *
  * Return: 0, or
- *   SHMB_EINVAL  malformed @name or an unknown bit in @access or flags
+ *   SHMB_EINVAL  malformed @name, an unknown bit in @access or flags, or flags that exclude each
+ *                other
  *   SHMB_ENOENT  no region of that name that the caller may know of
  *   SHMB_EACCES  the region's mode refuses this access to the caller; or, whatever the mode and the
  *                user, SHMB_WRITE where the creator opened the file for reading alone
@@ -443,7 +453,8 @@ int shmb_region_create(struct shmb_client *client, const char *name, uint64_t si
  *   SHMB_ESLOTS  with SHMB_LOCK: as many handles as there are slots use the lock already
  *   SHMB_EKIND   the name belongs to a lock or semaphore
  *   SHMB_ENOMEM, SHMB_EMFILE, SHMB_ENFILE, SHMB_ETOOMANYREFS  resources are exhausted, here or in
- * the broker
+ *                the broker
+ *   with flags and huge: as shmb_region_create()
  */
 int shmb_region_open(struct shmb_client *client, const char *name, unsigned access,
 		     const struct shmb_region_options *options, struct shmb_region **ret_region);
@@ -571,7 +582,7 @@ struct shmb_region_info {
  * shmb_region_stat() - what the broker knows of a region, by name
  * @ret_info: filled up to its struct_size, which the caller sets
  *
- * Return: 0, or SHMB_EINVAL, SHMB_ENOENT.
+ * Return: 0, or SHMB_EINVAL, SHMB_ENOENT, SHMB_EKIND (a lock or semaphore).
  */
 int shmb_region_stat(struct shmb_client *client, const char *name,
 		     struct shmb_region_info *ret_info);
@@ -624,14 +635,22 @@ int shmb_region_list(struct shmb_client *client, const char *prefix, shmb_list_f
  * A file's capacity is always its size: the file is made longer or shorter (without a lock), views
  * stay as they are, and beyond a smaller size they read as zeros (with SHMB_UNGUARDED: SIGBUS). If
  * it cannot be made shorter because of a fault of its disk, the region is smaller all the same.
+ * Where it is longer than the region already, growing shows what it has.
  *
  * On an error the size is what it was, for everybody.
  *
- * Return: 0, or SHMB_EINVAL (zero; or the file has huge pages, of which @size is no multiple),
- * SHMB_EDEADLK (see above), SHMB_EFBIG (more than the broker or the file system allows),
- * SHMB_EACCES (a memfd that is sealed against it, an append-only file), SHMB_EDQUOT, SHMB_ENOSPC,
- * SHMB_ENOMEM, SHMB_EMODE, SHMB_EIO, SHMB_EBUSY (the broker of several users is giving back memory
- * for this one's earlier resizes; try again).
+ * Return: 0, or
+ *   SHMB_EINVAL   zero; or the file has huge pages, of which @size is no multiple
+ *   SHMB_EDEADLK  see above
+ *   SHMB_EMODE    the handle cannot write, or is private
+ *   SHMB_EFBIG    more than the broker or the file system allows
+ *   SHMB_EACCES   a memfd that is sealed against it, an append-only file
+ *   SHMB_EDQUOT, SHMB_ENOSPC, SHMB_ENOMEM  a limit for the owner, or memory, is exhausted
+ *   SHMB_EIO      of a file
+ *   SHMB_EBUSY    the broker of several users is giving back memory for this one's earlier resizes;
+ *                 try again
+ *   SHMB_ENOTSUP  beyond the capacity, with SHMB_FIXED
+ *   SHMB_EBUS     memory of the region has vanished, and cannot be copied
  */
 int shmb_region_resize(struct shmb_region *region, uint64_t size);
 
@@ -649,7 +668,8 @@ int shmb_region_remove(struct shmb_client *client, const char *name);
  * have
  * @mode: octal, at most 0777, digits of enum shmb_access
  *
- * Owner or root only. Return: 0, or SHMB_EINVAL, SHMB_ENOENT, SHMB_EACCES.
+ * Owner or root only. Return: 0, or SHMB_EINVAL, SHMB_ENOENT, SHMB_EACCES, SHMB_EKIND (a lock or
+ * semaphore: its mode is for good).
  */
 int shmb_region_chmod(struct shmb_client *client, const char *name, uint32_t mode);
 
@@ -658,8 +678,8 @@ int shmb_region_chmod(struct shmb_client *client, const char *name, uint32_t mod
  * @uid, @gid: the new ones; (uint32_t)-1 leaves one as it is
  *
  * Root may do anything; the owner may change the group to one of its own. The region's bytes are
- * charged to the new owner. Return: 0, or SHMB_EINVAL, SHMB_ENOENT, SHMB_EACCES, SHMB_EDQUOT (the
- * new owner's limit).
+ * charged to the new owner. Return: 0, or SHMB_EINVAL, SHMB_ENOENT, SHMB_EACCES, SHMB_EKIND (a lock
+ * or semaphore), SHMB_EDQUOT (the new owner's limit).
  */
 int shmb_region_chown(struct shmb_client *client, const char *name, uint32_t uid, uint32_t gid);
 
@@ -826,100 +846,6 @@ enum shmb_flush_flags {
  */
 int shmb_region_flush(struct shmb_region *region, uint64_t offset, uint64_t length, unsigned flags);
 
-/* ---- Publish and wait ----
- *
- * Each region carries a sequence number. A writer that has finished a change publishes it; whoever
- * waits wakes. Bytes written before a publish are visible to those who saw its number. Publishes
- * are not queued: a slow reader sees the newest. Publishing does not lock.
- */
-
-/** What is known of the newest publish. */
-struct shmb_publication {
-	uint64_t sequence;
-	uint64_t offset; /* bytes: the range that changed since the caller's @seen, where every
-			    publisher gave one, */
-	uint64_t length; /* else the whole region (0, size) */
-};
-
-/**
- * shmb_region_publish() - say that the region changed
- * @offset, @length: bytes: what changed; 0, 0 for "anything"
- *
- * Makes no system call unless somebody sleeps or watches, or holds a read-only attachment. Never
- * blocks. Needs SHMB_WRITE.
- *
- * Return: 0, or SHMB_EMODE, SHMB_EBOUNDS.
- */
-int shmb_region_publish(struct shmb_region *region, uint64_t offset, uint64_t length);
-
-/** shmb_region_sequence() - the number of publishes so far; start waiting from it. 0 on a closed
- * handle. */
-uint64_t shmb_region_sequence(struct shmb_region *region);
-
-/**
- * shmb_region_wait() - wait until somebody has published after @seen
- * @seen:            the last sequence the caller has dealt with; one that is larger than the
- * newest (of an earlier region of that name, say) counts as an older one
- * @timeout_ms:      milliseconds; 0 looks and returns, -1 waits without a limit
- * @ret_publication: may be NULL
- *
- * Spins for at most the client's spin_us, adaptively, then sleeps. Works with read access alone.
- *
- * Return: 0, SHMB_ETIMEDOUT, or SHMB_ECLOSED (closed meanwhile, noticed within a second).
- */
-int shmb_region_wait(struct shmb_region *region, uint64_t seen, int timeout_ms,
-		     struct shmb_publication *ret_publication);
-
-/* ---- Events for event loops ---- */
-
-enum shmb_event_type {
-	SHMB_EVENT_PUBLISHED = 1,
-	SHMB_EVENT_RESIZED = 2,
-	SHMB_EVENT_REMOVED = 4,
-	SHMB_EVENT_DISCONNECTED = 8, /* no way back to the broker; always told, ends the watch */
-	SHMB_EVENT_METADATA = 16,    /* mode, owner or group were changed */
-	SHMB_EVENT_OWNER_DIED = 32,  /* it, or its handle, ended with the region's lock held
-					exclusively */
-	SHMB_EVENT_FILE = 64, /* the file was written, shortened, renamed or deleted otherwise than
-				 through the region; mapped writes are not seen, a resize of the
-				 region is */
-};
-
-struct shmb_event {
-	size_t struct_size;
-	unsigned types;    /* enum shmb_event_type; several when they happened close together */
-	uint64_t sequence; /* as of now */
-	uint64_t size;     /* bytes, as of now */
-	uint64_t offset;   /* PUBLISHED: as in struct shmb_publication */
-	uint64_t length;
-};
-
-typedef void (*shmb_event_fn)(struct shmb_region *region, const struct shmb_event *event,
-			      void *userdata);
-
-/**
- * shmb_region_watch() - be told of changes from shmb_client_process()
- * @types:    enum shmb_event_type, ored; 0 ends the watch
- * @callback: runs for what happens after @seen; replaces an earlier watch of this handle
- * @seen:     the last sequence the caller has dealt with; a later one that exists already is told
- * at once
- *
- * Needs read access alone. Events of one region are merged while the caller is busy: the last state
- * is always told, not every step. At most one is on its way at a time, so a slow program is never
- * flooded.
- *
- * SHMB_EVENT_FILE is for handles that keep a descriptor (those of files do), and comes from the
- * system, not from the broker.
- *
- * Return: 0, or SHMB_EINVAL (an unknown type; one that an older broker does not know), SHMB_EDQUOT,
- * and for SHMB_EVENT_FILE
- *   SHMB_ENOTSUP  the handle has no descriptor, or the system does not tell of changes to files
- *   SHMB_EACCES   this user may not read the file by itself
- *   SHMB_ENOSPC, SHMB_EMFILE, SHMB_ENOMEM  the system's limits on such watches are reached
- */
-int shmb_region_watch(struct shmb_region *region, unsigned types, uint64_t seen,
-		      shmb_event_fn callback, void *userdata);
-
 /* ---- Version ---- */
 
 /** shmb_version() - the library's version at run time, such as "0.1.0". */
@@ -933,6 +859,7 @@ const char *shmb_version(void);
 }
 #endif
 
+#include <shmbroker/events.h>
 #include <shmbroker/lock.h>
 #include <shmbroker/memory.h>
 #include <shmbroker/semaphore.h>

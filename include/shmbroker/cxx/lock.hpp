@@ -149,7 +149,8 @@ protected:
  * If its last holder died, what it guards may be half-written. With @repair, which is called with
  * the lock held and puts the data right, that is settled, and the guard goes on; if @repair throws,
  * or there is none, the constructor throws (SHMB_EOWNERDEAD), the lock is not held, and the next
- * one to lock it is told the same.
+ * one to lock it is told the same. (One that tries at that very moment may be told
+ * SHMB_ENOTRECOVERABLE: the lock is given back and then reset.)
  *
  *	shmb::exclusive_guard guard(region, [&] { put_right(region); });
  *
