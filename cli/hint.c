@@ -8,131 +8,135 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_about_semaphores(const struct cli *cli)
+struct hint {
+	const struct cli_command *command; /* NULL: whichever */
+	int code;
+	const char *what; /* of struct shmb_error; NULL: whatever it says */
+	const char *sentence;
+};
+
+/* Of each table the first that fits. */
+
+static const struct hint semaphore_hints[] = {
+	{ NULL, SHMB_ENOENT, NULL, "`shmbctl sem` lists the semaphores you may know of" },
+	{ NULL, SHMB_EEXIST, NULL, "`shmbctl rm` removes it" },
+	{ NULL, SHMB_EACCES, NULL,
+	  "names below ~UID belong to that user; using a semaphore takes the lock right, "
+	  "`shmbctl --json sem` tells the mode" },
+	{ NULL, SHMB_EKIND, NULL,
+	  "`shmbctl ls`, `shmbctl locks` and `shmbctl sem` tell what it is" },
+	{ NULL, SHMB_EOVERFLOW, NULL, "`shmbctl sem` tells the maximum" },
+	{ NULL, SHMB_EDQUOT, NULL, "limits are set in shmbroker.conf(5)" },
+};
+
+static const struct hint lock_hints[] = {
+	{ &command_lock, SHMB_ENOENT, NULL,
+	  "`shmbctl ls` and `shmbctl locks` list what you may know of" },
+	{ NULL, SHMB_ENOENT, NULL, "`shmbctl locks` lists the locks you may know of" },
+	{ NULL, SHMB_EEXIST, NULL, "`shmbctl rm` removes it" },
+	{ NULL, SHMB_EACCES, NULL,
+	  "names below ~UID belong to that user; locking takes the lock or write right, and "
+	  "--recover for a region the write right" },
+	{ NULL, SHMB_EKIND, NULL,
+	  "`shmbctl ls`, `shmbctl locks` and `shmbctl sem` tell what it is" },
+	{ NULL, SHMB_EDQUOT, NULL, "limits are set in shmbroker.conf(5)" },
+};
+
+/* Of the file of a region that was to be made. */
+static const struct hint file_hints[] = {
+	{ NULL, SHMB_ENOENT, NULL, "it is made if a SIZE is given" },
+	{ NULL, SHMB_EACCES, NULL, "--read-only needs no right to write it" },
+	{ NULL, SHMB_EEXIST, NULL, "--new-file wants one that is not there" },
+	{ NULL, SHMB_EMODE, NULL, "with --read-only it is not made longer" },
+	{ NULL, SHMB_ETIMEDOUT, NULL, "somebody has locked all of it, see lslocks(8)" },
+	{ NULL, SHMB_ENOTSUP, NULL, "it has to be a regular file of a local file system" },
+};
+
+static const struct hint hints[] = {
+	{ NULL, SHMB_EDQUOT, "RLIMIT_MEMLOCK",
+	  "`ulimit -l` tells how much may be pinned; limits.conf(5) and LimitMEMLOCK= of "
+	  "systemd.exec(5) change it" },
+	{ &command_flush, SHMB_EDQUOT, NULL, "it is the quota of the disk with its file" },
+	{ NULL, SHMB_EDQUOT, NULL,
+	  "limits are set in shmbroker.conf(5); `shmbctl ls -l` tells what is in use" },
+	{ NULL, SHMB_EINVAL, "name",
+	  "a name is such as video/cam0: letters, digits, '.', '_' and '-', and '/' between" },
+	{ &command_create, SHMB_EINVAL, "size",
+	  "a region has at least one byte; for a file that is empty, give a SIZE" },
+	{ &command_advise, SHMB_EINVAL, NULL,
+	  "it is not for this kind of memory, or none of it is there yet" },
+	{ NULL, SHMB_ENOTSUP, NULL, "`shmbctl features` tells what this system can do" },
+	{ &command_rm, SHMB_ENOENT, NULL,
+	  "`shmbctl ls`, `shmbctl locks` and `shmbctl sem` list what you may know of" },
+	{ NULL, SHMB_ENOENT, NULL, "`shmbctl ls` lists the regions you may know of" },
+	{ NULL, SHMB_EKIND, NULL,
+	  "it is no region: `shmbctl locks` and `shmbctl sem` tell about it, and its mode and "
+	  "owner are for good" },
+	{ NULL, SHMB_ESLOTS, NULL, "as many use it already as it was made for" },
+	{ NULL, SHMB_EOWNERDEAD, NULL,
+	  "what it guards may be half done; when that has been put right: "
+	  "`shmbctl lock --recover NAME -- COMMAND`" },
+	{ NULL, SHMB_ENOTRECOVERABLE, NULL,
+	  "somebody unlocked it without putting things right; `shmbctl lock --reset` gives it "
+	  "another chance" },
+	{ &command_create, SHMB_EEXIST, NULL,
+	  "--or-open takes it if it is a region; `shmbctl rm` removes it" },
+	{ NULL, SHMB_EACCES, "name", "names below ~UID belong to that user" },
+	{ NULL, SHMB_EACCES, "owner", "only its owner or root may do that" },
+	{ NULL, SHMB_EACCES, "backing",
+	  "--backing is the broker's decision, see shmbroker.conf(5)" },
+	{ NULL, SHMB_EACCES, "allow-adopt",
+	  "the broker takes files of its own user and of those that allow-adopt in "
+	  "shmbroker.conf(5) names" },
+	{ NULL, SHMB_EACCES, "file opened read-only",
+	  "it was made with --read-only: nobody can write through it" },
+	{ NULL, SHMB_EACCES, NULL,
+	  "the owner or root may change this with `shmbctl chmod` or `chown`; `shmbctl stat` "
+	  "tells the mode" },
+	{ NULL, SHMB_EMODE, NULL, "this needs write access to the region" },
+	{ NULL, SHMB_EFBIG, "max-region",
+	  "the broker's limit is max-region, see shmbroker.conf(5)" },
+	{ &command_flush, SHMB_ENOSPC, NULL, "the disk with its file is full" },
+	{ NULL, SHMB_ENOSPC, NULL,
+	  "see `df /dev/shm` for shm, or make the region with --backing=memfd" },
+	{ NULL, SHMB_EBUS, NULL,
+	  "somebody has shortened its file, or there was no memory, see `df /dev/shm`" },
+	{ NULL, SHMB_EDISCONNECTED, NULL,
+	  "the broker ended or dropped this connection; its log says why" },
+	{ NULL, SHMB_ETIMEDOUT, NULL,
+	  "the broker is slow or stopped; --timeout=SECONDS waits longer" },
+	{ NULL, SHMB_ENOMEM, "huge pages",
+	  "the system's pool has too few, see HugePages_Free in /proc/meminfo; --hugepages does "
+	  "with others where there are none" },
+	{ NULL, SHMB_ENOMEM, NULL, "here or in the broker; its log says which" },
+	{ NULL, SHMB_EMFILE, NULL, "here or in the broker; its log says which" },
+	{ NULL, SHMB_ENFILE, NULL, "here or in the broker; its log says which" },
+};
+
+static const char *find(const struct hint *table, size_t n, const struct cli *cli, int code,
+			const char *what)
 {
-	return cli->command != NULL && strncmp(cli->command->name, "sem", 3) == 0;
+	for (size_t i = 0; i < n; i++)
+		if (table[i].code == code &&
+		    (table[i].command == NULL || table[i].command == cli->command) &&
+		    (table[i].what == NULL || strcmp(table[i].what, what) == 0))
+			return table[i].sentence;
+	return NULL;
 }
 
-/* Of locks and semaphores; what is said of regions does not hold for them. */
-static const char *hint_for_coordination(const struct cli *cli, int code)
-{
-	bool sem = is_about_semaphores(cli);
-
-	switch (code) {
-	case SHMB_ENOENT:
-		return sem ? "`shmbctl sem` lists the semaphores you may know of"
-		       : cli->command == &command_lock
-			       ? "`shmbctl ls` and `shmbctl locks` list what you may know of"
-			       : "`shmbctl locks` lists the locks you may know of";
-	case SHMB_EEXIST:
-		return "`shmbctl rm` removes it";
-	case SHMB_EACCES:
-		return sem ? "names below ~UID belong to that user; using a semaphore takes the "
-			     "lock right, `shmbctl --json sem` tells the mode"
-			   : "names below ~UID belong to that user; locking takes the lock or "
-			     "write right, and --recover for a region the write right";
-	case SHMB_EKIND:
-		return "`shmbctl ls`, `shmbctl locks` and `shmbctl sem` tell what it is";
-	case SHMB_EOVERFLOW:
-		return "`shmbctl sem` tells the maximum";
-	case SHMB_EDQUOT:
-		return "limits are set in shmbroker.conf(5)";
-	default:
-		return NULL;
-	}
-}
-
-/* Of the step or limit that failed. */
-static const char *hint_for_what(int code, const char *what)
-{
-	if (strcmp(what, "RLIMIT_MEMLOCK") == 0)
-		return "`ulimit -l` tells how much may be pinned; limits.conf(5) and LimitMEMLOCK= "
-		       "of systemd.exec(5) change it";
-	if (strcmp(what, "file") != 0)
-		return NULL;
-	switch (code) {
-	case SHMB_ENOENT:
-		return "it is made if a SIZE is given";
-	case SHMB_EACCES:
-		return "--read-only needs no right to write it; whose files the broker takes is "
-		       "allow-adopt in shmbroker.conf(5)";
-	case SHMB_EEXIST:
-		return "--new-file wants one that is not there";
-	case SHMB_EMODE:
-		return "with --read-only it is not made longer";
-	case SHMB_ETIMEDOUT:
-		return "somebody has locked all of it, see lslocks(8)";
-	case SHMB_ENOTSUP:
-		return "it has to be a regular file of a local file system";
-	default:
-		return NULL;
-	}
-}
+#define FIND(table) find(table, sizeof(table) / sizeof((table)[0]), cli, code, what)
 
 const char *hint_for(const struct cli *cli, int code, const char *what)
 {
-	bool create = cli->command == &command_create, rm = cli->command == &command_rm;
 	const char *hint = NULL;
 
-	if (is_about_semaphores(cli) || cli->command == &command_lock ||
-	    cli->command == &command_locks)
-		hint = hint_for_coordination(cli, code);
-	if (hint == NULL)
-		hint = hint_for_what(code, what);
-	if (hint != NULL || strcmp(what, "file") == 0) /* what is said of regions is not for it */
-		return hint;
-	switch (code) {
-	case SHMB_EINVAL:
-		return cli->command == &command_advise
-			       ? "it is not for this kind of memory, or none of it is there yet"
-			       : NULL;
-	case SHMB_ENOTSUP:
-		return "`shmbctl features` tells what this system can do";
-	case SHMB_ENOENT:
-		return rm ? "`shmbctl ls`, `shmbctl locks` and `shmbctl sem` list what you may "
-			    "know "
-			    "of"
-			  : "`shmbctl ls` lists the regions you may know of";
-	case SHMB_EKIND:
-		return "it is no region: `shmbctl locks` and `shmbctl sem` tell about it, and its "
-		       "mode and owner are for good";
-	case SHMB_ESLOTS:
-		return "as many use it already as it was made for";
-	case SHMB_EOWNERDEAD:
-		return "what it guards may be half done; when that has been put right: "
-		       "`shmbctl lock --recover NAME -- COMMAND`";
-	case SHMB_ENOTRECOVERABLE:
-		return "somebody unlocked it without putting things right; `shmbctl lock --reset` "
-		       "gives it another chance";
-	case SHMB_EEXIST:
-		return create ? "--or-open takes it if it is a region; `shmbctl rm` removes it"
-			      : NULL;
-	case SHMB_EACCES:
-		return create ? "names below ~UID belong to that user; --backing is the broker's "
-				"decision, see shmbroker.conf(5)"
-		       : rm   ? "only its owner or root may remove it"
-			      : "the owner or root may change this with `shmbctl chmod` or "
-				"`chown`; "
-				"`shmbctl stat` tells the mode";
-	case SHMB_EMODE:
-		return "this needs write access to the region";
-	case SHMB_EFBIG:
-		return "the broker's limit is max-region, see shmbroker.conf(5)";
-	case SHMB_EDQUOT:
-		return "limits are set in shmbroker.conf(5); `shmbctl ls -l` tells what is in use";
-	case SHMB_ENOSPC:
-		return "see `df /dev/shm` for shm, or make the region with --backing=memfd";
-	case SHMB_EDISCONNECTED:
-		return "the broker ended or dropped this connection; its log says why";
-	case SHMB_ETIMEDOUT:
-		return "the broker is slow or stopped; --timeout=SECONDS waits longer";
-	case SHMB_ENOMEM:
-	case SHMB_EMFILE:
-	case SHMB_ENFILE:
-		return "here or in the broker; its log says which";
-	default:
-		return NULL;
-	}
+	if (strcmp(what, "file") == 0) /* what is said of regions is not for it */
+		return FIND(file_hints);
+	if (cli->command == &command_lock || cli->command == &command_locks)
+		hint = FIND(lock_hints);
+	else if (cli->command != NULL && strncmp(cli->command->name, "sem", 3) == 0)
+		hint = FIND(semaphore_hints);
+	return hint != NULL ? hint : FIND(hints);
 }
 
 const char *hint_for_connect(const char *address, int code)

@@ -155,6 +155,9 @@ static int fill(struct shmb_region *region, struct call *call, struct shmb_error
 	result = map_region(region, call);
 	if (result == SHMB_EEXIST)
 		error_what(error, "address", strlen("address"));
+	/* The system sets them aside when they are mapped. */
+	if (result == SHMB_ENOMEM && region->backing == SHMB_BACKING_HUGETLB)
+		error_what(error, "huge pages", strlen("huge pages"));
 	return result < 0 ? result : reserve_and_apply(region, call, error);
 }
 

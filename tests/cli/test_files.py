@@ -78,7 +78,9 @@ class F02_File(FileCase):
 		self.path.chmod(0o400)
 		self.ok("create", "--file", self.path, "--read-only", "n")
 		self.assertEqual(self.ok("read", "n"), "fixed")
-		self.assertEqual(self.broker.ctl("write", "n", input=b"other").returncode, 1)
+		error = self.json_error(1, "write", "n", input=b"other")
+		self.assertEqual((error["error"], error["what"]), ("denied", "file opened read-only"))
+		self.assertIn("made with --read-only", error["hint"])
 		self.assertEqual(self.path.read_bytes(), b"fixed")
 		self.fails(1, "none: No such file", "create", "--file", self.directory / "none", "--read-only", "m")
 		error = self.json_error(1, "create", "--file", self.path, "--read-only", "m", "6")
@@ -95,7 +97,9 @@ class F02_File(FileCase):
 
 	def test_empty(self):
 		self.path.write_bytes(b"")
-		self.assertEqual(self.json_error(1, "create", "--file", self.path, "n")["error"], "invalid-argument")
+		error = self.json_error(1, "create", "--file", self.path, "n")
+		self.assertEqual((error["error"], error["what"]), ("invalid-argument", "size"))
+		self.assertIn("for a file that is empty, give a SIZE", error["hint"])
 		self.ok("create", "--file", self.path, "n", "1")
 
 	def test_looks(self):

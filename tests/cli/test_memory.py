@@ -74,8 +74,13 @@ class F09_HugePages(BrokerCase):
 			self.assertEqual(json.loads(result.stdout)["backing"], "hugetlb")
 			self.assertEqual(self.json("stat", "n")["backing"], "hugetlb")
 		else:
+			error = json.loads(result.stderr)
 			self.assertEqual(result.returncode, 1)
-			self.assertIn(json.loads(result.stderr)["error"], ("unsupported", "no-space", "no-memory"))
+			if error["error"] == "no-memory":
+				self.assertEqual(error["what"], "huge pages")
+				self.assertIn("HugePages_Free", error["hint"])
+			else:  # a kernel without them
+				self.assertEqual(error["error"], "unsupported")
 
 	def test_usage(self):
 		self.fails(2, "neither try nor require", "create", "--hugepages=perhaps", "n", "1")

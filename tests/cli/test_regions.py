@@ -59,7 +59,9 @@ class Create(BrokerCase):
 		self.assertEqual(self.json("create", "--or-open", "new", "2K")["opened"], False)
 
 	def test_refused(self):
-		self.assertEqual(self.json_error(1, "create", "a//b", "1")["error"], "invalid-argument")
+		error = self.json_error(1, "create", "a//b", "1")
+		self.assertEqual((error["error"], error["what"]), ("invalid-argument", "name"))
+		self.assertIn("a name is such as video/cam0", error["hint"])
 		self.assertEqual(self.json_error(1, "create", "n", "0")["error"], "invalid-argument")
 		self.assertEqual(self.json_error(1, "create", "--capacity=1", "n", "2")["error"], "invalid-argument")
 		self.fails(2, "none of shm, memfd, hugetlb", "create", "--backing=tape", "n", "1")

@@ -237,6 +237,8 @@ CASE(F09_without_a_pool_something_else_will_do, PRIVATE)
 	options.backing = SHMB_BACKING_HUGETLB; /* these or none */
 	options.huge = SHMB_HUGE_DEFAULT;
 	CHECK_CODE(shmb_region_create(client, "pool", PAGE, &options, &none), SHMB_ENOMEM);
+	CHECK_OK(shmb_client_last_error(client, &error));
+	CHECK_STRING(error.what, "huge pages");
 	UNTIL(broker, broker_stat(broker, "regions") == 2);
 	release_pool(&hog);
 	shmb_region_free(other);
