@@ -25,7 +25,7 @@ int file_reopen(int fd, int flags, const char *path)
 	int other;
 
 	if (!path)
-		return -ENOENT;
+		return -ENOTSUP;
 	other = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (other < 0)
 		return -errno;

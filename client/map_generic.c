@@ -45,7 +45,11 @@ int system_no_dump(void *data, size_t length)
 
 int system_allocate(int fd, uint64_t offset, uint64_t length)
 {
+#if defined(__APPLE__) || defined(__OpenBSD__)
+	return EOPNOTSUPP;
+#else
 	return posix_fallocate(fd, (off_t)offset, (off_t)length);
+#endif
 }
 
 int system_flush_start(int fd, void *data, uint64_t offset, size_t length)
@@ -104,6 +108,15 @@ int system_advice(enum shmb_advice advice)
 	default:
 		return -1;
 	}
+}
+
+int system_prefetch(int fd, uint64_t offset, uint64_t length)
+{
+#ifdef POSIX_FADV_WILLNEED /* not macOS and OpenBSD */
+	return posix_fadvise(fd, (off_t)offset, (off_t)length, POSIX_FADV_WILLNEED);
+#else
+	return 0;
+#endif
 }
 
 bool system_has_advice(int number)

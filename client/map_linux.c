@@ -163,6 +163,11 @@ int system_advice(enum shmb_advice advice)
 	return (unsigned)advice < sizeof(numbers) / sizeof(numbers[0]) ? numbers[advice] : -1;
 }
 
+int system_prefetch(int fd, uint64_t offset, uint64_t length)
+{
+	return posix_fadvise(fd, (off_t)offset, (off_t)length, POSIX_FADV_WILLNEED);
+}
+
 int system_huge(const void *data, size_t length)
 {
 	int answer = pages_huge_by_scan(data, length);

@@ -3,15 +3,20 @@
 #define CLIENT_MAP_SYSTEM_H
 
 /*
- * What differs between Unix systems, for map_unix.c alone: map_linux.c has it, and map_generic.c
- * says of each thing that it is not there. Ranges are whole units of the mapping. Functions that
- * return an int return 0 or an SHMB_E..., except where told.
+ * What differs between Unix systems, for map_unix.c and the guard: map_linux.c has it, and
+ * map_generic.c says of each thing that it is not there. Ranges are whole units of the mapping.
+ * Functions that return an int return 0 or an SHMB_E..., except where told.
  */
 
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "map.h"
+
+#ifndef MAP_NORESERVE /* FreeBSD: it never sets any aside */
+#define MAP_NORESERVE 0
+#endif
 
 /* system_unit() - bytes of a page of this segment, of which fstat() said @status */
 size_t system_unit(int fd, const struct stat *status);
@@ -51,6 +56,10 @@ int system_unpin(void *data, size_t length);
 
 /* system_advice() - for madvise(2). Return: the system's number, -1: it has none. */
 int system_advice(enum shmb_advice advice);
+
+/* system_prefetch() - read a range of a file ahead; where nothing does that it is done without.
+ * Return: 0 or an errno. */
+int system_prefetch(int fd, uint64_t offset, uint64_t length);
 
 /* system_has_advice() - does this kernel know it? */
 bool system_has_advice(int number);

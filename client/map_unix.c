@@ -11,7 +11,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -176,6 +175,7 @@ int map_segment(int fd, uint64_t bytes, bool writable, bool dump, struct mapping
 /* ThreadSanitizer takes the C function for a write to the whole range. That threads may be using it
  * is the point. */
 #ifdef CLIENT_TSAN
+#include <sys/syscall.h>
 #define replace_mapping(...) syscall(SYS_mmap, __VA_ARGS__)
 #else
 #define replace_mapping(...) mmap(__VA_ARGS__)
@@ -395,7 +395,7 @@ int map_advise(const struct mapping *mapping, uint64_t offset, uint64_t length,
 
 int map_prefetch(int fd, uint64_t offset, uint64_t length)
 {
-	int number = posix_fadvise(fd, (off_t)offset, (off_t)length, POSIX_FADV_WILLNEED);
+	int number = system_prefetch(fd, offset, length);
 
 	return number == 0 ? 0 : error_from_errno(number);
 }
