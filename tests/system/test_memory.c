@@ -11,6 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <shmbroker/io.h>
+
 #include "harness.h"
 
 enum { MIB = 1 << 20 };
@@ -786,6 +788,139 @@ CASE(F36_of_several_that_close_a_handle_one_does, PRIVATE)
 		shmb_region_free(shared.region);
 	}
 	shmb_client_free(shared.client);
+}
+
+#define CHECK_CLOSED(call) CHECK_INT((int64_t)(call), SHMB_ECLOSED)
+
+static void no_event(struct shmb_region *region, const struct shmb_event *event, void *userdata)
+{
+}
+
+static void not_done(int status, void *userdata)
+{
+}
+
+static void check_closed_bytes(struct shmb_region *region, struct shmb_region *open)
+{
+	struct shmb_buffer buffer = { &(char){ 0 }, 1 };
+	struct shmb_view view;
+	char text[8];
+
+	CHECK_CLOSED(shmb_region_read(region, 0, text, 1, 0));
+	CHECK_CLOSED(shmb_region_read(region, 0, text, 1, SHMB_LOCKED));
+	CHECK_CLOSED(shmb_region_write(region, 0, text, 1, 0));
+	CHECK_CLOSED(shmb_region_write(region, 0, text, 1, SHMB_LOCKED));
+	CHECK_CLOSED(shmb_region_readv(region, 0, &buffer, 1, 0));
+	CHECK_CLOSED(shmb_region_writev(region, 0, &buffer, 1, 0));
+	CHECK_CLOSED(shmb_region_snapshot(region, 0, text, 1));
+	CHECK_CLOSED(shmb_region_read_u8(region, 0, &(uint8_t){ 0 }));
+	CHECK_CLOSED(shmb_region_read_u16(region, 0, &(uint16_t){ 0 }));
+	CHECK_CLOSED(shmb_region_read_u32(region, 0, &(uint32_t){ 0 }));
+	CHECK_CLOSED(shmb_region_read_u64(region, 0, &(uint64_t){ 0 }));
+	CHECK_CLOSED(shmb_region_read_u16_le(region, 0, &(uint16_t){ 0 }));
+	CHECK_CLOSED(shmb_region_read_u32_le(region, 0, &(uint32_t){ 0 }));
+	CHECK_CLOSED(shmb_region_read_u64_le(region, 0, &(uint64_t){ 0 }));
+	CHECK_CLOSED(shmb_region_write_u8(region, 0, 1));
+	CHECK_CLOSED(shmb_region_write_u16(region, 0, 1));
+	CHECK_CLOSED(shmb_region_write_u32(region, 0, 1));
+	CHECK_CLOSED(shmb_region_write_u64(region, 0, 1));
+	CHECK_CLOSED(shmb_region_write_u16_le(region, 0, 1));
+	CHECK_CLOSED(shmb_region_write_u32_le(region, 0, 1));
+	CHECK_CLOSED(shmb_region_write_u64_le(region, 0, 1));
+	CHECK_CLOSED(shmb_region_read_string(region, 0, text, sizeof(text)));
+	CHECK_CLOSED(shmb_region_write_string(region, 0, "a"));
+	CHECK_CLOSED(shmb_region_view(region, 0, 1, 0, SHMB_READ, &view));
+	CHECK_CLOSED(shmb_region_copy(region, 0, open, 0, 1));
+	CHECK_CLOSED(shmb_region_copy(open, 0, region, 0, 1));
+	CHECK_CLOSED(shmb_region_export(region, 0, 1, STDERR_FILENO, NULL, NULL));
+	CHECK_CLOSED(shmb_region_import(region, 0, 1, STDIN_FILENO, NULL, NULL));
+	CHECK_CLOSED(shmb_region_flush(region, 0, 0, 0));
+	CHECK_CLOSED(shmb_region_wrote(region, 0, 1));
+	CHECK_CLOSED(shmb_region_write_async(region, 0, text, 1, not_done, NULL));
+	CHECK_CLOSED(shmb_region_flush_async(region, 0, 0, not_done, NULL));
+	CHECK_CLOSED(shmb_region_copy_async(region, 0, open, 0, 1, not_done, NULL));
+	CHECK_CLOSED(shmb_region_copy_async(open, 0, region, 0, 1, not_done, NULL));
+}
+
+static void check_closed_parts(struct shmb_region *region)
+{
+	struct shmb_window window;
+	struct shmb_cursor cursor;
+	struct shmb_walk walk;
+	struct shmb_atomics32 small;
+	struct shmb_atomics64 large;
+
+	CHECK_CLOSED(shmb_window_open(region, 0, 1, &window));
+	CHECK_CLOSED(shmb_cursor_open(region, &cursor));
+	CHECK_CLOSED(shmb_walk_open(region, 0, 0, 1, SHMB_READ, &walk));
+	CHECK_CLOSED(shmb_region_atomics32(region, 0, 1, &small));
+	CHECK_CLOSED(shmb_region_atomics64(region, 0, 1, &large));
+}
+
+static void check_closed_memory(struct shmb_region *region)
+{
+	CHECK_CLOSED(shmb_region_touch(region, 0, 0));
+	CHECK_CLOSED(shmb_region_pin(region, 0, 0));
+	CHECK_CLOSED(shmb_region_unpin(region, 0, 0));
+	CHECK_CLOSED(shmb_region_advise(region, 0, 0, SHMB_ADVICE_NORMAL));
+	CHECK_CLOSED(shmb_region_huge(region));
+	CHECK_CLOSED(shmb_region_protect(region, 0, 0, SHMB_PROTECT_READ));
+	CHECK_CLOSED(shmb_region_check(region, 0, 0));
+}
+
+static void check_closed_rest(struct shmb_region *region)
+{
+	struct shmb_region_info info = { .struct_size = sizeof(info) };
+	struct shmb_flush_policy policy = SHMB_FLUSH_POLICY_INIT;
+	struct shmb_ticket ticket;
+	int fd;
+
+	CHECK_CLOSED(shmb_region_lock(region, SHMB_SHARED, 0));
+	CHECK_CLOSED(shmb_region_unlock(region));
+	CHECK_CLOSED(shmb_region_downgrade(region));
+	CHECK_CLOSED(shmb_region_mark_consistent(region));
+	CHECK_CLOSED(shmb_region_reset_lock(region));
+	CHECK_CLOSED(shmb_region_publish(region, 0, 0));
+	CHECK_CLOSED(shmb_region_wait(region, 0, 0, NULL));
+	CHECK_CLOSED(shmb_region_watch(region, SHMB_EVENT_REMOVED, 0, no_event, NULL));
+	CHECK_CLOSED(shmb_region_info(region, &info));
+	CHECK_CLOSED(shmb_region_resize(region, 1));
+	CHECK_CLOSED(shmb_region_ticket(region, SHMB_READ, &ticket));
+	CHECK_CLOSED(shmb_region_fd(region));
+	CHECK_CLOSED(shmb_region_last_flush(region));
+	CHECK_CLOSED(shmb_region_set_flush_policy(region, &policy));
+	CHECK_CLOSED(shmb_region_get_flush_policy(region, &policy));
+	CHECK_CLOSED(shmb_region_unmap(region, &fd));
+	CHECK_CLOSED(shmb_region_close(region));
+	CHECK(!shmb_region_name(region) && !shmb_region_path(region) && !shmb_region_data(region));
+	CHECK_INT(shmb_region_is_valid(region), 0);
+	CHECK_INT(shmb_region_size(region), 0);
+	CHECK_INT(shmb_region_capacity(region), 0);
+	CHECK_INT(shmb_region_access(region), 0);
+	CHECK_INT(shmb_region_backing(region), SHMB_BACKING_DEFAULT);
+	CHECK_INT(shmb_region_sequence(region), 0);
+	CHECK_INT(shmb_region_last_write(region), 0);
+	CHECK_INT(shmb_region_pending(region), 0);
+}
+
+CASE(F36_every_function_says_that_its_handle_is_closed, PRIVATE)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *open = create(client, "open", 4096, NULL), *region;
+
+	options.flags = SHMB_KEEP_FD;
+	region = create(client, "r", 4096, &options);
+	CHECK_OK(shmb_region_write(region, 0, "x", 1, SHMB_LOCKED)); /* it has a slot */
+	CHECK_OK(shmb_region_close(region));
+	check_closed_bytes(region, open);
+	check_closed_parts(region);
+	check_closed_memory(region);
+	check_closed_rest(region);
+	CHECK_CODE(last(region).code, SHMB_ECLOSED);
+	shmb_region_free(region);
+	shmb_region_free(open);
+	shmb_client_free(client);
 }
 
 struct job {
