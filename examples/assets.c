@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Assets: one process opens a file of them and gives it a name, others use them in place,
- *read-only.
+ * Assets: one process opens a file of them and gives it a name; others use them in place, and can
+ * only read.
  *
  * They need no rights to the file, and cannot change a byte of it: their descriptors are read-only.
  * Before an asset is used it is asked for ahead, so that the disk works while the program does.

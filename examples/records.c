@@ -5,7 +5,7 @@
  * The region is the file. It begins with the count; everything below it is whole. Who appends holds
  * the lock, writes the record behind the last one, and then counts it; so readers need no lock, and
  * if a writer is killed half-way its record was not counted and is written over by the next one.
- * When the file is full it is made longer.
+ * When the file is full it is made longer, and the next run goes on behind what it has.
  *
  *	records [FILE]
  */
@@ -41,7 +41,7 @@ static uint64_t place_of(uint64_t index)
 
 /* ---- Writers ---- */
 
-/* With the lock held. */
+/* With the lock held: nobody else appends, or makes the file longer. */
 static int append(struct shmb_region *region, _Atomic(uint64_t) *count, const struct record *record)
 {
 	uint64_t index = atomic_load(count);
@@ -141,11 +141,12 @@ static pid_t start_writer(int number)
 
 static int run(struct shmb_region *region)
 {
-	int running = WRITERS, r = 0, status;
+	int running = WRITERS, r, status;
 	unsigned looks = 0;
-	uint64_t count = 0;
+	uint64_t before = 0, count = 0;
 
-	for (int i = 1; i <= WRITERS; i++)
+	r = look(region, &before);
+	for (int i = 1; r >= 0 && i <= WRITERS; i++)
 		(void)start_writer(i);
 	while (r >= 0 && running > 0) {
 		r = look(region, &count);
@@ -158,23 +159,35 @@ static int run(struct shmb_region *region)
 	}
 	if (r >= 0)
 		r = look(region, &count);
-	printf("%" PRIu64 " records by %d processes, looked through %u times meanwhile\n", count,
-	       WRITERS, looks);
-	return r < 0 || count == ALL ? r : SHMB_EPROTO;
+	printf("%" PRIu64 " records by %d processes, looked through %u times meanwhile\n",
+	       count - before, WRITERS, looks);
+	return r < 0 || count - before == ALL ? r : SHMB_EPROTO;
+}
+
+/* The file as it is, whole; if there is none, or nothing in it, one with room for the first. */
+static int open_records(struct shmb_client *client, const char *path,
+			struct shmb_region **ret_region)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	int r;
+
+	options.backing = SHMB_BACKING_FILE;
+	options.path = path;
+	r = shmb_region_create(client, region_name, 0, &options, ret_region);
+	if (r != SHMB_ENOENT && r != SHMB_EINVAL)
+		return r;
+	options.file_flags = SHMB_FILE_CREATE;
+	return shmb_region_create(client, region_name, MORE, &options, ret_region);
 }
 
 static int with_file(const char *path)
 {
-	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
 	struct shmb_client *client = NULL;
 	struct shmb_region *region = NULL;
 	int r = shmb_client_connect(NULL, NULL, &client);
 
-	options.backing = SHMB_BACKING_FILE;
-	options.path = path;
-	options.file_flags = SHMB_FILE_CREATE | SHMB_FILE_TRUNCATE;
 	if (r >= 0)
-		r = shmb_region_create(client, region_name, MORE, &options, &region);
+		r = open_records(client, path, &region);
 	if (r >= 0)
 		r = run(region);
 	if (r < 0)
