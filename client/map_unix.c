@@ -28,8 +28,7 @@ size_t map_page_size(void)
 static bool segment_holds(int fd, uint64_t bytes, bool may_be_short, struct stat *ret_status)
 {
 	return fstat(fd, ret_status) == 0 && S_ISREG(ret_status->st_mode) &&
-	       ret_status->st_size >= 0 &&
-	       (may_be_short || (uint64_t)ret_status->st_size >= bytes);
+	       ret_status->st_size >= 0 && (may_be_short || (uint64_t)ret_status->st_size >= bytes);
 }
 
 static int map_error(int number, const struct map_how *how)

@@ -21,7 +21,7 @@ enum { SEGMENT_CACHE_SLOTS = 64 }; /* a multiple of SEGMENT_COUNT */
 struct segment_cache {
 	struct {
 		uint64_t id;
-		int fd; /* meaningful if @id is not 0 */
+		int fd;        /* meaningful if @id is not 0 */
 		void *mapping; /* or NULL */
 		size_t bytes;
 	} slots[SEGMENT_CACHE_SLOTS];
