@@ -140,13 +140,32 @@ static int wait_until_ready(const struct run *run)
 	}
 }
 
-/* In the keeper's place. A broker that still runs is left alone by that, and removes its own. */
-static void purge(const struct run *run)
-{
-	pid_t pid = run_broker_purge(&run->broker, &run->home);
+enum { TAKEN_MS = 60000, PAUSE_MAX_MS = 100 };
 
+/*
+ * In the keeper's place. A broker that still runs removes its own, and one that was killed may take
+ * a moment to be gone: what it leaves can be removed after that.
+ *
+ * Return: false: a signal has come first.
+ */
+static bool purge(const struct run *run)
+{
+	struct pollfd fd = { .fd = run->command.signals, .events = POLLIN };
+	int64_t end = cli_now_ms() + TAKEN_MS;
+	struct signalfd_siginfo info;
+	pid_t pid;
+
+	for (int pause = 1; run_home_is_taken(&run->home) && cli_now_ms() < end;
+	     pause = pause < PAUSE_MAX_MS ? pause * 2 : pause) {
+		poll(&fd, 1, pause);
+		while (child_next_signal(&run->command, &info))
+			if (info.ssi_signo != SIGCHLD)
+				return false;
+	}
+	pid = run_broker_purge(&run->broker, &run->home);
 	if (pid > 0)
 		waitpid(pid, NULL, 0);
+	return true;
 }
 
 /* Cuts the lifeline and waits until broker and directory are gone. A further signal ends the
@@ -168,8 +187,8 @@ static void finish(struct run *run)
 				return;
 	}
 	/* if somebody killed the keeper, the broker ends by itself, and this is left to us */
-	if (WIFSIGNALED(keeper_status))
-		purge(run);
+	if (WIFSIGNALED(keeper_status) && !purge(run))
+		return;
 	if (run_home_remove(&run->home) < 0)
 		cli_fail_errno(run->cli, run->home.path, errno);
 }

@@ -45,6 +45,10 @@ void run_home_unlisten(struct run_home *home);
 /* run_home_has() - Return: whether there is a file @name in it */
 bool run_home_has(const struct run_home *home, const char *name);
 
+/* run_home_is_taken() - Return: whether a broker has its place there; one that was killed has until
+ * the system is done with it */
+bool run_home_is_taken(const struct run_home *home);
+
 /* ---- What the broker keeps with us: run_store.c ---- */
 
 enum { RUN_STORE_NAME = 5 }; /* with NUL */

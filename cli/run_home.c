@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -120,6 +121,18 @@ static int remove_files(int fd)
 bool run_home_has(const struct run_home *home, const char *name)
 {
 	return faccessat(home->fd, name, F_OK, 0) == 0;
+}
+
+bool run_home_is_taken(const struct run_home *home)
+{
+	int fd = openat(home->fd, "broker.lock", O_RDONLY | O_CLOEXEC);
+	bool taken;
+
+	if (fd < 0)
+		return false;
+	taken = flock(fd, LOCK_SH | LOCK_NB) < 0;
+	close(fd);
+	return taken;
 }
 
 static void close_fd(int *fd)

@@ -302,6 +302,20 @@ sys.exit(len(sys.stdin.read()))
 		self.all_gone(process)
 		self.assert_clean(told)
 
+	def test_keeper_and_a_broker_that_takes_its_time_to_die(self):
+		"""What it leaves is removed when it is gone, not before."""
+		process = self.start(self.SCRIPT)
+		told = self.told(process)
+		os.kill(told["broker"], signal.SIGSTOP)  # as if the system had not come to it yet
+		os.kill(told["keeper"], signal.SIGKILL)
+		process.stdin.close()
+		with self.assertRaises(subprocess.TimeoutExpired):
+			process.wait(0.5)
+		os.kill(told["broker"], signal.SIGKILL)
+		self.assertEqual(process.wait(common.LIMIT), 0)
+		self.all_gone(process)
+		self.assert_clean(told)
+
 	def test_broker_killed_again_and_again_until_the_end(self):
 		"""Wherever its death falls, the last one included."""
 		for length in range(8):
