@@ -189,21 +189,29 @@ uint64_t hear(void)
 	return hear_from(CHANNEL, "the test");
 }
 
-void actor_end(struct actor *actor)
+int actor_await(struct actor *actor)
 {
 	int status = wait_for_exit(actor->pid, actor->pidfd);
 
 	if (status < 0)
 		FAIL("a client process does not end");
 	forget(actor);
-	CHECK_INT(status, 0);
+	return status;
+}
+
+void actor_end(struct actor *actor)
+{
+	CHECK_INT(actor_await(actor), 0);
 }
 
 void actor_kill(struct actor *actor)
 {
+	int status;
+
 	kill(actor->pid, SIGKILL);
-	CHECK(wait_for_exit(actor->pid, actor->pidfd) >= 0);
-	forget(actor);
+	status = actor_await(actor);
+	if (status != 0 && status != 1000 + SIGKILL)
+		FAIL("a client process had ended with %d before it was killed", status);
 }
 
 /*

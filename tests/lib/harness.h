@@ -274,10 +274,13 @@ uint64_t actor_hear(struct actor *actor);
 void say(uint64_t value); /* in the actor */
 uint64_t hear(void);      /* in the actor */
 
+/* actor_await() - wait until it has ended. Return: exit code, or 1000 + signal. */
+int actor_await(struct actor *actor);
+
 /* actor_end() - wait until it has ended, and with success */
 void actor_end(struct actor *actor);
 
-/* actor_kill() - SIGKILL, and wait until it is gone */
+/* actor_kill() - SIGKILL, and wait until it is gone; fails if it had failed before */
 void actor_kill(struct actor *actor);
 
 /* actors_kill() - all that are left, with SIGKILL, however they ended */

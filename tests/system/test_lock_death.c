@@ -499,7 +499,8 @@ static void change_the_pair(struct shmb_region *region)
 static void change_for_ever(struct broker *broker, void *argument)
 {
 	struct shmb_client *client = connect_to(broker);
-	struct shmb_region *region = open_region(client, "r", WRITER);
+	/* With a slot from the beginning: one that dies before it has locked is repaired, too. */
+	struct shmb_region *region = open_region(client, "r", WRITER | SHMB_LOCK);
 	struct pair *pair = shmb_region_data(region);
 	int r;
 

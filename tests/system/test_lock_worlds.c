@@ -518,7 +518,8 @@ CASE(F37_a_holder_that_dumps_core_is_missed_at_once, SYSTEM)
 	CHECK(harness_now_ms() - died < 2 * SOON_MS);
 	CHECK_OK(shmb_region_mark_consistent(region));
 	CHECK_OK(shmb_region_unlock(region));
-	actor_kill(&dumper);
+	kill(dumper.pid, SIGKILL); /* it may still be at it */
+	actor_await(&dumper);
 	shmb_region_free(region);
 	shmb_client_free(client);
 }
