@@ -97,6 +97,17 @@ static int pass(struct shmb_client *client, struct file *file, uint64_t *size,
 	return result < 0 ? error_note(&client->error, result, "file") : 0;
 }
 
+/*
+ * Before there is a region: whoever flushes it does not know what the file is called, and that this
+ * may not be on the disk yet. Also if it was there: who made it may have died before this.
+ */
+static int keep_name(struct shmb_client *client, const struct file *file)
+{
+	int result = file_keep_name(file);
+
+	return result < 0 ? error_note(&client->error, result, "file") : 0;
+}
+
 static int open_file(struct shmb_client *client, const char *name,
 		     const struct shmb_region_options *options, uint64_t *size,
 		     struct passed **ret_passed, bool *ret_taken)
@@ -108,6 +119,8 @@ static int open_file(struct shmb_client *client, const char *name,
 		return error_note(&client->error, result, "file");
 	if (options->file_flags & SHMB_FILE_TRUNCATE)
 		result = empty(client, name, &file, ret_taken);
+	if (result == 0 && options->file_flags & SHMB_FILE_CREATE)
+		result = keep_name(client, &file);
 	if (result == 0)
 		result = pass(client, &file, size, ret_passed);
 	file_close(&file);

@@ -203,6 +203,44 @@ int file_claim(struct file *file, int64_t deadline)
 	return result < 0 ? file_error(-result) : 0;
 }
 
+/* Of the directory that the name is in, once all links have been followed. */
+static char *directory_of(const char *path)
+{
+	char *name = realpath(path, NULL);
+	char *slash = name ? strrchr(name, '/') : NULL;
+
+	if (slash)
+		slash[slash == name ? 1 : 0] = '\0';
+	return name;
+}
+
+static int sync_directory(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), error;
+
+	/* One may be allowed to make files in it and not to read it. */
+	if (fd < 0)
+		return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? file_error(errno)
+									     : 0;
+	do
+		error = fsync(fd) == 0 ? 0 : errno;
+	while (error == EINTR);
+	close(fd);
+	return error == EIO || error == ENOSPC || error == EDQUOT ? file_error(error) : 0;
+}
+
+int file_keep_name(const struct file *file)
+{
+	char *directory = directory_of(file->path);
+	int result;
+
+	if (!directory) /* else the name is gone, or its way there */
+		return errno == ENOMEM ? SHMB_ENOMEM : 0;
+	result = sync_directory(directory);
+	free(directory);
+	return result;
+}
+
 int file_empty(struct file *file)
 {
 	return ftruncate(file->fd, 0) == 0 ? 0 : file_error(errno);

@@ -46,6 +46,17 @@ void file_close(struct file *file);
  */
 int file_claim(struct file *file, int64_t deadline);
 
+/*
+ * file_keep_name() - see that the name under which it was made, or found, survives whatever happens
+ * to the host
+ *
+ * @file: that has a path. Nothing is done where the directory cannot be opened, or its system does
+ * not know of such a thing.
+ *
+ * Return: 0, SHMB_EIO, SHMB_ENOSPC, SHMB_EMFILE, ...
+ */
+int file_keep_name(const struct file *file);
+
 /* file_empty() - cut all of it off. Return: 0, SHMB_EACCES, SHMB_EIO, ... */
 int file_empty(struct file *file);
 

@@ -69,9 +69,13 @@ int file_lock_claim(int fd)
 int file_grow(int fd, uint64_t size)
 {
 	struct stat status;
+	int result;
 
 	/* Unlike ftruncate(2) this cannot cut off what somebody adds at this moment. */
-	if (fallocate(fd, 0, (off_t)(size - 1), 1) == 0)
+	do
+		result = fallocate(fd, 0, (off_t)(size - 1), 1);
+	while (result < 0 && errno == EINTR);
+	if (result == 0)
 		return 0;
 	if (errno != EOPNOTSUPP)
 		return -errno;

@@ -379,6 +379,11 @@ struct shmb_region_options {
  * nothing but locks on the whole file; those are waited for, for at most the client's timeout. A
  * file that was made stays when the rest fails.
  *
+ * With SHMB_FILE_CREATE the file's name is on the disk before there is a region (fsync(2) of its
+ * directory, which takes as long as the disk takes), so that what anybody flushes later is found
+ * again after a power failure. Of a directory that this process may write but not read, that is
+ * left to the system.
+ *
  * A memfd that is adopted becomes mode 0600, as anybody who may read it could else open it for
  * writing through /proc. For the same reason let a file's own mode refuse those who shall only read
  * the region.
@@ -482,8 +487,8 @@ typedef void (*shmb_region_fn)(int status, struct shmb_region *region, void *use
  * Sends the request and returns; @callback runs exactly once from shmb_client_process(), unless the
  * client is freed first, and then owns the region. A request whose client's timeout passed is
  * answered with SHMB_ETIMEDOUT. With SHMB_RESERVE, shmb_client_process() takes as long as
- * allocating takes (about 0.1 s for a GiB). With SHMB_BACKING_FILE the file is opened, and the
- * broker asked whether descriptors may be passed, before it returns.
+ * allocating takes (about 0.1 s for a GiB). With SHMB_BACKING_FILE the file is opened, or made, and
+ * the broker asked whether descriptors may be passed, before it returns.
  *
  * Return: 0 (@callback will run), or an error (it will not): SHMB_EINVAL, SHMB_EBUSY (too many
  * requests in flight).
@@ -833,9 +838,10 @@ enum shmb_flush_flags {
  * @flags:  enum shmb_flush_flags
  *
  * When it returns, the bytes of a file are on the disk, as after fdatasync(2): they survive
- * whatever happens to the host. Blocks for as long as the disk takes; see shmb_region_flush_async()
- * in <shmbroker/io.h>. Memory (shm, memfd, hugetlb) has nothing behind it and a private mapping is
- * nobody else's, so this succeeds without doing anything there.
+ * whatever happens to the host. (The name of a file that was made otherwise than by
+ * SHMB_FILE_CREATE is its maker's business.) Blocks for as long as the disk takes; see
+ * shmb_region_flush_async() in <shmbroker/io.h>. Memory (shm, memfd, hugetlb) has nothing behind it
+ * and a private mapping is nobody else's, so this succeeds without doing anything there.
  *
  * Any handle may flush, whatever its access. After SHMB_EIO bytes may be lost, as after a failed
  * fsync(2): Linux does not try again. What a handle that can write could not write back, every

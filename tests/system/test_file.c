@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -118,6 +119,36 @@ CASE(F02_a_file_is_made_and_shared_by_name, PRIVATE)
 	shmb_region_free(region);
 	shmb_client_free(client);
 	CHECK_OK(unlink(file_path(broker)));
+}
+
+/* Of the next calls so many are interrupted, as by a signal that comes often. */
+static int interruptions;
+
+__attribute__((visibility("default"))) int fallocate(int fd, int mode, off_t offset, off_t length)
+{
+	if (interruptions > 0) {
+		interruptions--;
+		errno = EINTR;
+		return -1;
+	}
+	return (int)syscall(SYS_fallocate, fd, mode, offset, length);
+}
+
+CASE(F02_a_signal_while_a_file_becomes_longer_is_no_error, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct stat status;
+
+	options.backing = SHMB_BACKING_FILE;
+	options.path = file_path(broker);
+	options.file_flags = SHMB_FILE_CREATE;
+	interruptions = 3;
+	shmb_region_free(create(client, "f", 10000, &options));
+	CHECK_INT(interruptions, 0);
+	SYS(stat(options.path, &status));
+	CHECK_INT(status.st_size, 10000);
+	shmb_client_free(client);
 }
 
 CASE(F02_a_size_below_the_files_leaves_the_rest, PRIVATE)
