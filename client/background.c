@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The client's threads. They are few, as what they wait for (a disk, memory bandwidth) gets no
- * faster with more of them; they begin when there is something to do and end when there has not
- * been for a while, so a program that never asks for anything in the background has none. All that
- * they share is guarded by the client's mutex, which they never hold while they work.
+ * The client's threads. Few are at work at a time, as what they wait for (a disk, memory bandwidth)
+ * gets no faster with more of them; they begin when there is something to do and end when there has
+ * not been for a while, so a program that never asks for anything in the background has none. All
+ * that they share is guarded by the client's mutex, which they never hold while they work.
+ *
+ * What one is at may take for ever, on a disk that no longer answers. So what has taken for long
+ * does not count any more, and as long as something waits there is one thread that is not at work:
+ * it sees to that. What a dead disk can take is the threads for the regions that are on it.
  *
  * A region is named by at most its queued operations, its place among the timed ones, and the
  * workers; background_end() sees to all three, so none of them keeps a reference.
@@ -20,14 +24,18 @@
 #include "operation.h"
 
 enum {
-	WORKERS_MAX = 2,
-	OPERATIONS_MAX = 1024, /* in flight, until their callbacks run */
+	WORKERS_MAX = 8,
+	OPERATIONS_AT_ONCE = 2, /* that have not taken for long; and of one region, in any case */
+	OPERATIONS_MAX = 1024,  /* in flight, until their callbacks run */
 	STACK_BYTES = 256 << 10,
 	RETRY_MS = 100, /* at least, until a timed flush that failed is tried again */
 };
 
 /* Threads that have nothing to do for so long end. */
 static int64_t idle_ns = INT64_C(5000000000);
+
+/* After so long others do not wait any more for an operation, or for a flush by time. */
+static const int64_t operation_ns = INT64_C(5000000000), flush_ns = INT64_C(1000000000);
 
 void background_set_idle(int64_t nanoseconds)
 {
@@ -40,13 +48,13 @@ struct worker {
 	enum { WORKER_NONE, WORKER_RUNS, WORKER_ENDED } state; /* ended: to be joined */
 	struct operation *operation;                           /* what it is at */
 	struct shmb_region *flushing;                          /* or this */
+	int64_t until; /* so long others wait for it, unless they have to */
 };
 
 struct background {
 	pthread_cond_t wake; /* for workers: there may be something to do */
 	pthread_cond_t done; /* for others: a worker is done with something */
 	struct worker workers[WORKERS_MAX];
-	unsigned n_idle; /* of them, in `wake` */
 	bool stopping;
 	unsigned n_queued, n_operations; /* the latter until the callback runs */
 	TAILQ_HEAD(, operation) queue;
@@ -157,52 +165,135 @@ int background_run(struct shmb_client *client, struct work *work)
 	return 1;
 }
 
-/* ---- Workers; the mutex is held, and let go of while they work or wait ---- */
+/* ---- What may begin; the mutex is held ---- */
 
-/* Is there one, besides @but, that what is due need not wait for? An operation may take for ever.
- */
-static bool sees_to_timed(const struct background *background, const struct worker *but)
+/* Through whichever handle? */
+static bool is_about(const struct operation *operation, const struct shmb_region *region)
 {
-	for (int i = 0; i < WORKERS_MAX; i++) {
-		const struct worker *worker = &background->workers[i];
+	return region && (operation->region->id == region->id ||
+			  (operation->to && operation->to->id == region->id));
+}
 
-		if (worker != but && worker->state == WORKER_RUNS && !worker->operation)
-			return true;
+/* How many more operations may be under way at @now? */
+static unsigned room_at(const struct background *background, int64_t now)
+{
+	unsigned n = 0;
+
+	for (int i = 0; i < WORKERS_MAX; i++)
+		n += background->workers[i].operation && background->workers[i].until > now;
+	return n < OPERATIONS_AT_ONCE ? OPERATIONS_AT_ONCE - n : 0;
+}
+
+/* The first that need not wait for others of its region; NULL: there is none. */
+static struct operation *next_operation(const struct background *background)
+{
+	struct operation *operation;
+
+	TAILQ_FOREACH(operation, &background->queue, link) {
+		unsigned n = 0;
+
+		for (int i = 0; i < WORKERS_MAX; i++)
+			n += background->workers[i].operation &&
+			     (is_about(background->workers[i].operation, operation->region) ||
+			      is_about(background->workers[i].operation, operation->to));
+		if (n < OPERATIONS_AT_ONCE)
+			return operation;
 	}
+	return NULL;
+}
+
+static bool is_being_flushed(const struct background *background, const struct shmb_region *region)
+{
+	for (int i = 0; i < WORKERS_MAX; i++)
+		if (background->workers[i].flushing == region)
+			return true;
 	return false;
 }
 
-/* The one that is due first; NULL: there is none. */
+/* The one that is due first, of those that nobody is at; NULL: there is none. */
 static struct shmb_region *first_due(const struct background *background)
 {
 	struct shmb_region *region, *first = NULL;
 
 	LIST_FOREACH(region, &background->timed, background.link)
 		if (region->background.due != 0 &&
-		    (!first || region->background.due < first->background.due))
+		    (!first || region->background.due < first->background.due) &&
+		    !is_being_flushed(background, region))
 			first = region;
 	return first;
 }
 
-static int start_worker(struct background *background);
-
-/* If there cannot be another one, what is due is late. */
-static void see_to_timed(struct background *background)
+/* From when on may another flush by time begin? They take turns. */
+static int64_t flush_from(const struct background *background)
 {
-	if (!background->stopping && first_due(background) && !sees_to_timed(background, NULL))
-		(void)start_worker(background);
+	int64_t from = 0;
+
+	for (int i = 0; i < WORKERS_MAX; i++)
+		if (background->workers[i].flushing && background->workers[i].until > from)
+			from = background->workers[i].until;
+	return from;
 }
 
-static void run_operation(struct worker *worker)
+/* And another operation, where there is no room for it @now? */
+static int64_t operation_from(const struct background *background, int64_t now)
+{
+	int64_t from = INT64_MAX;
+
+	for (int i = 0; i < WORKERS_MAX; i++)
+		if (background->workers[i].operation && background->workers[i].until > now &&
+		    background->workers[i].until < from)
+			from = background->workers[i].until;
+	return from;
+}
+
+/* ---- Workers; the mutex is held, and let go of while they work or wait ---- */
+
+/* How many, besides @but, are not at work? */
+static unsigned count_free(const struct background *background, const struct worker *but)
+{
+	unsigned n = 0;
+
+	for (int i = 0; i < WORKERS_MAX; i++) {
+		const struct worker *worker = &background->workers[i];
+
+		n += worker != but && worker->state == WORKER_RUNS && !worker->operation &&
+		     !worker->flushing;
+	}
+	return n;
+}
+
+static int start_worker(struct background *background);
+
+/*
+ * Enough of them: one for each operation that may begin now, and one that sees to what has to wait.
+ *
+ * Return: 0, or SHMB_ENOMEM: there is not one. If there cannot be more of them, things are late.
+ */
+static int see_to_it(struct background *background)
+{
+	unsigned room = room_at(background, clock_now()), n_queued = background->n_queued;
+	bool waits = n_queued > room || first_due(background);
+	unsigned wanted = (n_queued < room ? n_queued : room) + waits;
+
+	if (background->stopping)
+		return 0;
+	if (count_free(background, NULL) < wanted)
+		return start_worker(background);
+	/* All, as the one that the signal hit might not be the one that it is for. */
+	pthread_cond_broadcast(&background->wake);
+	return 0;
+}
+
+static void run_operation(struct worker *worker, struct operation *operation)
 {
 	struct shmb_client *client = worker->client;
 	struct background *background = client->background;
-	struct operation *operation = TAILQ_FIRST(&background->queue);
 	int status;
 
 	unqueue(background, operation);
 	worker->operation = operation;
-	see_to_timed(background);
+	worker->until = clock_now() + operation_ns;
+	(void)see_to_it(background);
 	pthread_mutex_unlock(&client->mutex);
 	status = operation_perform(operation);
 	pthread_mutex_lock(&client->mutex);
@@ -214,62 +305,82 @@ static void run_operation(struct worker *worker)
 static void run_flush(struct worker *worker, struct shmb_region *region)
 {
 	struct shmb_client *client = worker->client;
+	struct background *background = client->background;
 	uint32_t ms;
 
 	region->background.due = 0;
 	worker->flushing = region;
+	worker->until = clock_now() + flush_ns;
+	(void)see_to_it(background);
 	pthread_mutex_unlock(&client->mutex);
 	ms = flush_timed(region);
 	pthread_mutex_lock(&client->mutex);
 	worker->flushing = NULL;
-	if (ms != 0 && region->background.timed && !client->background->stopping)
+	if (ms != 0 && region->background.timed && !background->stopping)
 		region->background.due =
 			clock_now() + (int64_t)(ms > RETRY_MS ? ms : RETRY_MS) * 1000000;
-	pthread_cond_broadcast(&client->background->done);
+	pthread_cond_broadcast(&background->done);
 }
 
-/* Return: false: there was nothing to do. */
-static bool work_once(struct worker *worker)
+/* Return: false: there was nothing to do @now. */
+static bool work_once(struct worker *worker, int64_t now)
 {
 	struct background *background = worker->client->background;
 	struct shmb_region *due = first_due(background);
+	struct operation *operation;
 
 	/* What must not wait longer than some time comes before what waits for its turn. */
-	if (due && (background->stopping || due->background.due <= clock_now()))
+	if (due && (background->stopping || due->background.due <= now) &&
+	    flush_from(background) <= now) {
 		run_flush(worker, due);
-	else if (!TAILQ_EMPTY(&background->queue))
-		run_operation(worker);
-	else
-		return false;
-	return true;
+		return true;
+	}
+	operation = room_at(background, now) > 0 ? next_operation(background) : NULL;
+	if (operation)
+		run_operation(worker, operation);
+	return operation != NULL;
 }
 
-/* Is this the last one, and are there regions that need one? */
+/* Is this the last one that is not at work, and does something need one? */
 static bool is_needed(const struct worker *worker)
 {
 	const struct background *background = worker->client->background;
 
-	return !LIST_EMPTY(&background->timed) && !sees_to_timed(background, worker);
+	return (!LIST_EMPTY(&background->timed) || background->n_queued > 0) &&
+	       count_free(background, worker) == 0;
 }
 
-/* Return: false: it has been idle for long enough. */
-static bool wait_for_work(struct worker *worker, int64_t idle_until)
+/* Until when there is nothing to do, as far as one knows @now. */
+static int64_t next_time(const struct background *background, int64_t now)
+{
+	struct shmb_region *due = first_due(background);
+	int64_t flush = INT64_MAX, operation = INT64_MAX;
+
+	if (due) {
+		int64_t from = flush_from(background);
+
+		flush = due->background.due > from ? due->background.due : from;
+	}
+	if (background->n_queued > 0)
+		operation = operation_from(background, now);
+	return flush < operation ? flush : operation;
+}
+
+/* There is nothing to do @now. Return: false: it has been idle for long enough. */
+static bool wait_for_work(struct worker *worker, int64_t now, int64_t idle_until)
 {
 	struct background *background = worker->client->background;
-	struct shmb_region *due = first_due(background);
-	bool needed = is_needed(worker), expired = clock_now() >= idle_until;
-	int64_t until = needed ? INT64_MAX : idle_until;
+	int64_t until = next_time(background, now);
+	bool needed = is_needed(worker);
 	struct timespec when;
 
-	if (expired && !needed)
+	if (now >= idle_until && !needed)
 		return false;
-	if (due && due->background.due < until)
-		until = due->background.due;
+	if (!needed && idle_until < until)
+		until = idle_until;
 	when = (struct timespec){ .tv_sec = (time_t)(until / 1000000000),
 				  .tv_nsec = (long)(until % 1000000000) };
-	background->n_idle++;
 	pthread_cond_timedwait(&background->wake, &worker->client->mutex, &when);
-	background->n_idle--;
 	return true;
 }
 
@@ -283,9 +394,11 @@ static void *run_worker(void *argument)
 	pthread_mutex_lock(&client->mutex);
 	idle_until = clock_now() + idle_ns;
 	for (;;) {
-		if (work_once(worker))
+		int64_t now = clock_now();
+
+		if (work_once(worker, now))
 			idle_until = clock_now() + idle_ns;
-		else if (background->stopping || !wait_for_work(worker, idle_until))
+		else if (background->stopping || !wait_for_work(worker, now, idle_until))
 			break;
 	}
 	worker->state = WORKER_ENDED;
@@ -351,15 +464,6 @@ static int start_worker(struct background *background)
 	return result == 0 || n_running > 0 ? 0 : SHMB_ENOMEM;
 }
 
-/* There is something more to do. */
-static int see_to_it(struct background *background)
-{
-	if (background->n_queued > background->n_idle)
-		return start_worker(background);
-	pthread_cond_signal(&background->wake);
-	return 0;
-}
-
 /* ---- Flushing by time ---- */
 
 static int begin_timed(struct shmb_region *region)
@@ -376,7 +480,7 @@ static int begin_timed(struct shmb_region *region)
 	LIST_INSERT_HEAD(&background->timed, region, background.link);
 	region->background.timed = true;
 	region->background.due = 0;
-	if (sees_to_timed(background, NULL) || start_worker(background) == 0)
+	if (count_free(background, NULL) > 0 || start_worker(background) == 0)
 		return 0;
 	LIST_REMOVE(region, background.link);
 	region->background.timed = false;
@@ -415,9 +519,7 @@ void background_flush_within(struct shmb_region *region, uint32_t ms)
 	if (region->background.timed &&
 	    (region->background.due == 0 || due < region->background.due)) {
 		region->background.due = due;
-		/* All, as the one that the signal hit might be about to end. */
-		pthread_cond_broadcast(&region->client->background->wake);
-		see_to_timed(region->client->background);
+		(void)see_to_it(region->client->background);
 	}
 	pthread_mutex_unlock(&region->client->mutex);
 }

@@ -331,7 +331,8 @@ struct shmb_flush_policy {
 	uint64_t every_bytes;  /* when so many have been written since the last flush; 0: never */
 	uint64_t every_writes; /* 1: each write is on the disk when it returns */
 	uint32_t every_ms;     /* milliseconds after which a written byte is on its way to the disk,
-				  by a thread that all handles of the client share */
+				  by a thread that all handles of the client share; see "In the
+				  background" for a disk that does not answer */
 };
 
 #define SHMB_FLUSH_POLICY_INIT                            \
@@ -369,10 +370,14 @@ uint64_t shmb_region_pending(struct shmb_region *region);
 
 /* ---- In the background ----
  *
- * Two threads of the client at most, started when they are needed and ended when they have been
- * idle for some seconds, do what would block; shmb_client_process() runs the callbacks, in the
- * order in which the operations ended. Operations begin in the order in which they were asked for,
- * but those that touch the same bytes are not ordered among each other. Closing or freeing a region
+ * Threads of the client, started when they are needed and ended when they have been idle for some
+ * seconds, do what would block; shmb_client_process() runs the callbacks, in the order in which the
+ * operations ended. Two operations are under way at a time, beside what a flush policy wants
+ * flushed by now, and another thread waits while anything does. What has taken for long (five
+ * seconds, a flush by time one) keeps others waiting no longer: then there are more threads, eight
+ * at most, and no more than two operations of one region, so that a disk that does not answer stops
+ * what is on it. But for that, operations begin in the order in which they were asked for;
+ * those that touch the same bytes are not ordered among each other. Closing or freeing a region
  * cancels its operations: those that have not begun end with SHMB_ECANCELED, one that is under way
  * is waited for, and its callback still runs with what became of it; nothing touches the caller's
  * buffers after that. Freeing the client waits likewise, and no callback runs any more.

@@ -21,7 +21,9 @@
 static struct disk {
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
-	bool stuck;          /* nothing gets done until disk_go_on() */
+	bool stuck;       /* nothing gets done until disk_go_on() */
+	const char *dead; /* nor, until then, for what is mapped here; NULL: nothing is */
+	size_t dead_length;
 	unsigned waiting;    /* calls that it keeps waiting */
 	unsigned calls;      /* begun so far */
 	const char *address; /* of the last one, and its length */
@@ -33,6 +35,12 @@ static struct disk {
 /* What stands before libc's; the rest of the program is hidden. */
 #define BEFORE_LIBC __attribute__((visibility("default")))
 
+static inline bool disk_keeps(const char *address)
+{
+	return disk.stuck ||
+	       (disk.dead && address >= disk.dead && address < disk.dead + disk.dead_length);
+}
+
 BEFORE_LIBC int msync(void *address, size_t length, int flags)
 {
 	int error = 0;
@@ -43,7 +51,7 @@ BEFORE_LIBC int msync(void *address, size_t length, int flags)
 	disk.length = length;
 	disk.waiting++;
 	pthread_cond_broadcast(&disk.cond);
-	while (disk.stuck)
+	while (disk_keeps(address))
 		pthread_cond_wait(&disk.cond, &disk.mutex);
 	disk.waiting--;
 	if (disk.failing > 0) {
@@ -64,10 +72,20 @@ static inline void disk_get_stuck(void)
 	pthread_mutex_unlock(&disk.mutex);
 }
 
+/* disk_die_for() - the same for one region alone */
+static inline void disk_die_for(struct shmb_region *region)
+{
+	pthread_mutex_lock(&disk.mutex);
+	disk.dead = shmb_region_data(region);
+	disk.dead_length = (size_t)shmb_region_capacity(region);
+	pthread_mutex_unlock(&disk.mutex);
+}
+
 static inline void disk_go_on(void)
 {
 	pthread_mutex_lock(&disk.mutex);
 	disk.stuck = false;
+	disk.dead = NULL;
 	pthread_cond_broadcast(&disk.cond);
 	pthread_mutex_unlock(&disk.mutex);
 }

@@ -15,7 +15,10 @@
 
 #include "slow_disk.h"
 
-enum { SIZE = 65536, IN_FLIGHT_MAX = 1024, WORKERS = 2 };
+enum { SIZE = 65536, IN_FLIGHT_MAX = 1024, WORKERS = 2, WAITING = 1 };
+
+/* What has taken for so long keeps others waiting no longer. */
+enum { PATIENCE_MS = 5000 };
 
 /* ---- Faults ---- */
 
@@ -219,6 +222,48 @@ CASE(F32_callbacks_come_in_the_order_in_which_the_operations_ended, PRIVATE)
 	CHECK_INT(told[0].order, 4);
 	shmb_region_free(file);
 	shmb_region_free(memory);
+	shmb_client_free(client);
+}
+
+/* As many as may be under way hang for good. */
+CASE(F32_a_disk_that_does_not_answer_stops_what_is_on_it_alone, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *dead = create_file(broker, client, "f", SIZE);
+	struct shmb_region *other = open_region(client, "f", SHMB_READ | SHMB_WRITE);
+	struct shmb_region *alive = create_file(broker, client, "g", SIZE);
+	struct told_operation hang = { 0 }, done[3] = { { 0 } };
+	int64_t start_ms = harness_now_ms();
+
+	begin();
+	disk_die_for(dead);
+	for (int i = 0; i < 20; i++)
+		CHECK_OK(shmb_region_flush_async(dead, 0, 0, on_done, &hang));
+	disk_await_waiting(WORKERS);
+	/* One of the region, if through another handle, waits for those. */
+	CHECK_OK(shmb_region_flush_async(other, 0, 0, on_done, &hang));
+	CHECK_OK(shmb_region_flush_async(alive, 0, 0, on_done, &done[0]));
+	process_until(client, 1);
+	CHECK_INT(done[0].calls, 1);
+	CHECK_OK(done[0].status);
+	CHECK(harness_now_ms() - start_ms >= PATIENCE_MS);
+	/* From now on nothing waits any more. */
+	start_ms = harness_now_ms();
+	for (int i = 1; i < 3; i++) {
+		CHECK_OK(shmb_region_write_async(alive, 0, "x", 1, on_done, &done[i]));
+		process_until(client, 1 + (unsigned)i);
+		CHECK_OK(done[i].status);
+	}
+	CHECK(harness_now_ms() - start_ms < PATIENCE_MS * harness_slow() / 2);
+	CHECK_INT(hang.calls, 0);
+	disk_await_waiting(WORKERS);
+	shmb_region_free(alive); /* it waits for nobody else's */
+	disk_go_on();
+	process_until(client, 3 + 21);
+	CHECK_INT(hang.calls, 21);
+	CHECK_OK(hang.status);
+	shmb_region_free(other);
+	shmb_region_free(dead);
 	shmb_client_free(client);
 }
 
@@ -429,7 +474,7 @@ CASE(F32_freeing_the_client_waits_and_tells_nothing_and_leaves_no_thread, PRIVAT
 	for (int i = 0; i < 10; i++)
 		CHECK_OK(shmb_region_flush_async(file, 0, 0, on_done, &told));
 	disk_await_waiting(WORKERS);
-	CHECK(count_threads() <= before + WORKERS);
+	CHECK(count_threads() <= before + WORKERS + WAITING);
 	CHECK_INT(pthread_create(&thread, NULL, free_client, &closer), 0);
 	/* It waits: a request is refused as soon as it is being freed, so it has begun. */
 	while (shmb_region_flush_async(file, 0, 0, on_done, &told) != SHMB_ECLOSED)
