@@ -251,6 +251,7 @@ enum region_state {
 	REGION_NO_WRITE = 1 << 4,  /* or without SHMB_WRITE */
 	REGION_COUNTED = 1 << 5,   /* a flush policy counts what is written */
 	REGION_UNSETTLED = 1 << 6, /* whether a growth of ours took place is not known yet */
+	REGION_UNMAPPING = 1 << 7, /* nothing is handed out any more, see region_hold() */
 	REGION_MENDED = 1 << 16,   /* from here on a number: how often vanished memory came back */
 };
 
@@ -621,15 +622,25 @@ static inline struct mapping *region_mapping(const struct shmb_region *region)
 	return &atomic_load(&region->mapped)->mapping;
 }
 
+/* region_hold_slowly() - the rest of region_hold() */
+int region_hold_slowly(struct shmb_region *region);
+
 /*
  * region_hold(), region_release() - what is handed out and refers to the region (views, windows,
- * cursors, walks): as long as there is any, it is not unmapped
+ * cursors, walks): as long as there is any, shmb_region_unmap() refuses
  *
  * A view also keeps the mapping it is in, see mapped.h.
+ *
+ * Return: 0, or SHMB_ECLOSED: it is being unmapped, and not held.
  */
-static inline void region_hold(struct shmb_region *region)
+static inline int region_hold(struct shmb_region *region)
 {
-	atomic_fetch_add_explicit(&region->n_holds, 1, memory_order_relaxed);
+	/* seq_cst: we hold it and then look whether it is being unmapped; who unmaps it says so and
+	 * then looks for holders. One of the two sees the other. */
+	atomic_fetch_add(&region->n_holds, 1);
+	if (likely(!(atomic_load(&region->state) & REGION_UNMAPPING)))
+		return 0;
+	return region_hold_slowly(region);
 }
 
 static inline void region_release(struct shmb_region *region)

@@ -7,10 +7,12 @@
 
 #include "guard.h"
 
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "fork.h"
 #include "map_system.h"
 #include "sigbus.h"
 
@@ -18,9 +20,11 @@ enum {
 	CHUNK = 256,   /* entries */
 	CHUNKS = 4096, /* a million mappings: more than a process can have */
 	BITS = 64,
-	/* Looks of a thread that faults while the mapping is being mended; then it goes on, as the
-	 * mender may be a thread that is not in this (forked) process. */
-	PAUSE_TURNS = 100000,
+	BUSY_TURNS = 1000, /* of waiting, until it is time to sleep a millisecond at a time */
+	/* Of a thread that faults while the mapping is being mended, which is two seconds. Then it
+	 * goes on, as the mender may be what this thread is in the middle of: the program has a
+	 * handler for another signal, which came there and has touched the mapping. */
+	PAUSE_TURNS = BUSY_TURNS + 2000,
 };
 
 /* ---- The registry ---- */
@@ -102,10 +106,13 @@ static uint32_t new_entry(void)
 int guard_add(struct guarded *guarded, const struct mapping *mapping, _Atomic uint32_t *state,
 	      uint32_t lost_bit)
 {
-	uint32_t number = take_free_entry();
+	int result = fork_generation(&guarded->generation);
+	uint32_t number = result == 0 ? take_free_entry() : 0;
 	uintptr_t start = (uintptr_t)mapping->data;
 	struct entry *entry;
 
+	if (result < 0)
+		return result;
 	if (number == 0)
 		number = new_entry();
 	if (number == 0)
@@ -195,16 +202,30 @@ static bool replace(struct guarded *guarded, size_t first, size_t n)
 	return map_zeros(mapping, first * mapping->unit, n * mapping->unit);
 }
 
-/* While one mends the mapping others do not replace parts of it, and the other way round. */
+/* A thread of the lowest priority may have to get on with it. */
+static void wait_a_turn(int turns)
+{
+	if (turns < BUSY_TURNS)
+		sched_yield();
+	else
+		poll(NULL, 0, 1);
+}
+
+/* While one mends the mapping others do not replace parts of it, and the other way round. A forked
+ * child has no mender. */
 static void enter(struct guarded *guarded)
 {
 	for (int turns = 0;; turns++) {
 		atomic_fetch_add(&guarded->n_handling, 1);
-		if (!atomic_load(&guarded->paused) || turns == PAUSE_TURNS)
+		if (!atomic_load(&guarded->paused))
 			return;
+		if (turns == PAUSE_TURNS || fork_crossed(guarded->generation))
+			break;
 		atomic_fetch_sub(&guarded->n_handling, 1);
-		sched_yield();
+		wait_a_turn(turns);
 	}
+	/* seq_cst: we say so and then note what is lost; who mends forgets that and then looks. */
+	atomic_fetch_add(&guarded->n_intruders, 1);
 }
 
 bool guard_handle(const void *address, size_t bytes)
@@ -234,8 +255,9 @@ void guard_pause(struct guarded *guarded)
 {
 	/* seq_cst: we say so and then look for those who are in; they come in and then look. */
 	atomic_store(&guarded->paused, true);
-	while (atomic_load(&guarded->n_handling) > 0)
-		sched_yield();
+	for (int turns = 0; atomic_load(&guarded->n_handling) > 0;)
+		wait_a_turn(turns < BUSY_TURNS ? turns++ : turns);
+	guarded->n_intruders_before = atomic_load(&guarded->n_intruders);
 }
 
 void guard_resume(struct guarded *guarded)
@@ -243,13 +265,26 @@ void guard_resume(struct guarded *guarded)
 	atomic_store(&guarded->paused, false);
 }
 
-void guard_forget(struct guarded *guarded, uint64_t offset, uint64_t length)
+static bool was_intruded(const struct guarded *guarded)
+{
+	return atomic_load(&guarded->n_intruders) != guarded->n_intruders_before;
+}
+
+bool guard_forget(struct guarded *guarded, uint64_t offset, uint64_t length)
 {
 	_Atomic uint64_t *lost = atomic_load(&guarded->lost);
-	size_t unit = guarded->mapping.unit;
+	size_t unit = guarded->mapping.unit, first = offset / unit;
+	size_t end = (size_t)((offset + length + unit - 1) / unit);
 
-	for (size_t i = offset / unit; lost && i < (offset + length + unit - 1) / unit; i++)
+	if (was_intruded(guarded))
+		return false;
+	for (size_t i = first; lost && i < end; i++)
 		atomic_fetch_and(&lost[i / BITS], ~(UINT64_C(1) << i % BITS));
+	if (!was_intruded(guarded))
+		return true;
+	for (size_t i = first; lost && i < end; i++)
+		atomic_fetch_or(&lost[i / BITS], UINT64_C(1) << i % BITS);
+	return false;
 }
 
 static bool is_lost(const _Atomic uint64_t *lost, size_t i)

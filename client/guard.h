@@ -20,11 +20,14 @@ struct guarded {
 	_Atomic uint32_t *state; /* where the handler says that something was lost */
 	uint32_t lost_bit;       /* how it says so */
 	uint32_t entry;          /* in the registry, plus one; 0: none */
+	uint32_t generation;     /* see fork.h */
 	/* Units that show private zeros, a bit each. Made by the handler; NULL: none was ever lost.
 	 */
 	_Atomic(_Atomic uint64_t *) lost;
 	_Atomic uint32_t n_handling; /* threads in the handler, see guard_pause() */
 	_Atomic bool paused;
+	_Atomic uint32_t n_intruders; /* that did not wait any longer */
+	uint32_t n_intruders_before;  /* the pause */
 };
 
 /*
@@ -50,13 +53,18 @@ bool guard_find_lost(const struct guarded *guarded, uint64_t offset, uint64_t le
 
 /*
  * guard_pause(), guard_resume() - in between the handler replaces nothing of this mapping: who
- * faults waits. One thread at a time, and for no longer than a few system calls.
+ * faults waits, for some seconds at most. One thread at a time.
  */
 void guard_pause(struct guarded *guarded);
 void guard_resume(struct guarded *guarded);
 
-/* guard_forget() - between the two: a part (whole units) shows the segment again, or will */
-void guard_forget(struct guarded *guarded, uint64_t offset, uint64_t length);
+/*
+ * guard_forget() - between the two: a part (whole units) shows the segment again
+ *
+ * Return: false: somebody has not waited since guard_pause(), and may have replaced some of it
+ * again: it stays lost.
+ */
+bool guard_forget(struct guarded *guarded, uint64_t offset, uint64_t length);
 
 /*
  * guard_install_once() - with the first region of a process that is to be guarded

@@ -426,37 +426,80 @@ static int check_view(struct shmb_region *region, uint64_t offset, size_t length
 	return 0;
 }
 
+/*
+ * Is what was found out about a range still so, now that its mapping is held? Else a page may be
+ * lost and mended without being remembered for us, as nobody seemed to hold it.
+ */
+static bool is_undisturbed(const struct shmb_region *region, const struct mapped *mapped,
+			   uint64_t offset, uint64_t length, const struct region_place *place)
+{
+	/* seq_cst: we hold it and then look; who mends has seen what is lost, and said so, and then
+	 * looks for holders. One of the two sees the other. */
+	uint32_t state = atomic_load(&region->state);
+	uint64_t start, n;
+
+	return (const unsigned char *)mapped->mapping.data + offset == place->data &&
+	       state == place->state &&
+	       !(state & REGION_FAULTED &&
+		 guard_find_lost(&mapped->guarded, offset, length, &start, &n));
+}
+
+int region_keep(struct shmb_region *region, uint64_t offset, uint64_t length,
+		const struct region_place *place, struct mapped **ret_mapped, uint64_t *ret_since)
+{
+	struct mapped *mapped = mapped_hold(region);
+
+	*ret_since = atomic_load(&mapped->n_mended);
+	*ret_mapped = mapped;
+	if (likely(is_undisturbed(region, mapped, offset, length, place)))
+		return 0;
+	mapped_release(mapped);
+	return 1;
+}
+
+int region_check_and_keep(struct shmb_region *region, uint32_t bars, uint64_t offset,
+			  uint64_t length, struct region_place *ret_place,
+			  struct mapped **ret_mapped, uint64_t *ret_since)
+{
+	int result;
+
+	do {
+		result = region_check(region, bars, offset, length, ret_place);
+		if (likely(result == 0))
+			result = region_keep(region, offset, length, ret_place, ret_mapped,
+					     ret_since);
+	} while (unlikely(result > 0));
+	return result;
+}
+
 int shmb_region_view(struct shmb_region *region, uint64_t offset, size_t length, size_t alignment,
 		     unsigned access, struct shmb_view *ret_view)
 {
 	uint32_t bars =
 		access & SHMB_WRITE ? REGION_BARS_READ | REGION_BARS_WRITE : REGION_BARS_READ;
 	struct region_place place;
+	struct mapped *mapped;
+	uint64_t since;
 	int result;
 
-	for (;;) {
-		struct mapped *mapped;
-
-		result = region_check(region, bars, offset, length, &place);
-		if (result == 0)
-			result = check_view(region, offset, length, alignment ? alignment : 1,
-					    access);
-		if (result < 0)
-			return result;
-		mapped = mapped_hold(region);
-		if (likely((unsigned char *)mapped->mapping.data + offset == place.data)) {
-			region_hold(region);
-			*ret_view = (struct shmb_view){
-				.data = place.data,
-				.length = length,
-				.region = region,
-				.hold = mapped,
-				.since = atomic_load(&mapped->n_mended),
-			};
-			return 0;
-		}
+	result = region_check_and_keep(region, bars, offset, length, &place, &mapped, &since);
+	if (unlikely(result < 0))
+		return result;
+	result = check_view(region, offset, length, alignment ? alignment : 1, access);
+	if (result == 0)
+		result = region_hold(region);
+	if (unlikely(result < 0)) {
 		mapped_release(mapped);
+		return result;
 	}
+	*ret_view = (struct shmb_view){
+		.data = place.data,
+		.length = length,
+		.region = region,
+		.hold = mapped,
+		.since = since,
+	};
+	return 0;
 }
 
 static out_of_line bool view_was_lost(const struct shmb_view *view)
@@ -475,6 +518,8 @@ int shmb_view_release(struct shmb_view *view)
 	if (!view || !view->hold)
 		return 0;
 	mapped = view->hold;
+	/* What was touched was touched before we look. */
+	atomic_thread_fence(memory_order_acquire);
 	/* The handler makes it with the first page that is lost. */
 	if (unlikely(atomic_load_explicit(&mapped->guarded.lost, memory_order_relaxed)))
 		lost = view_was_lost(view);

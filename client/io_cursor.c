@@ -58,9 +58,10 @@ int shmb_cursor_open_window(const struct shmb_window *window, struct shmb_cursor
 	struct shmb_cursor cursor = { ._window = *window };
 	int result = io_window_ready(window);
 
+	if (result == 0)
+		result = region_hold(region);
 	if (result < 0)
 		return result;
-	region_hold(region);
 	cursor._window._held = 1;
 	cursor._words = (const uint64_t *)&region->page->size;
 	cursor._state = (const uint32_t *)&region->state;

@@ -166,54 +166,49 @@ static bool file_rest(int fd, uint64_t *ret_rest)
 	return true;
 }
 
-/* A range to write to, and the mapping that it is in. */
-static int hold_for_write(struct shmb_region *region, uint64_t offset, uint64_t length,
-			  struct mapped **ret_mapped, struct region_place *ret_place)
-{
-	for (;;) {
-		int result = region_check_write(region, offset, length, ret_place);
-
-		if (result < 0)
-			return result;
-		*ret_mapped = mapped_hold(region);
-		if ((unsigned char *)(*ret_mapped)->mapping.data + offset == ret_place->data)
-			return 0;
-		mapped_release(*ret_mapped);
-	}
-}
+/* Where the next bytes go, while they are read. */
+struct landing {
+	struct region_place place;
+	struct mapped *mapped; /* held */
+	uint64_t since;        /* see mapped_was_lost() */
+};
 
 /*
- * What was read is at @place. The read may have waited for long: if the region has moved to another
- * segment meanwhile, it goes there, too, for it cannot be read again.
+ * What was read is at the landing. The read may have waited for long: if the region has moved to
+ * another segment meanwhile, it goes there, too, for it cannot be read again. And if it went to
+ * zeros that stood for what had vanished, it is lost, whatever is there by now.
  */
-static int settle(struct shmb_region *region, uint64_t offset, size_t length,
-		  const struct region_place *place)
+static int settle(struct transfer *transfer, uint64_t offset, size_t length,
+		  const struct landing *landing)
 {
+	struct shmb_region *region = transfer->region;
 	struct region_place now;
 	int result = region_check_write(region, offset, length, &now);
 
-	if (result == 0 && now.data == place->data)
-		result = region_after(region, REGION_LOST, offset, length, place);
-	else if (result == 0)
-		result = 1;
-	return result > 0 ? io_put(region, offset, place->data, length) : result;
+	if (result < 0 || length == 0)
+		return result;
+	if (mapped_was_lost(landing->mapped, offset, length, landing->since))
+		return refuse_range(transfer, SHMB_EBUS, length);
+	if (now.data != landing->place.data)
+		return io_put(region, offset, landing->place.data, length);
+	return 0;
 }
 
 /* One read, of at most @length bytes, into the region. Return: how many; 0: end, or an error. */
 static ssize_t read_piece(struct transfer *transfer, size_t length, int *ret_result)
 {
 	uint64_t at = transfer->offset + transfer->done;
-	struct region_place place;
-	struct mapped *mapped;
+	struct landing landing;
 	ssize_t n;
 
-	*ret_result = hold_for_write(transfer->region, at, length, &mapped, &place);
+	*ret_result = region_check_and_keep(transfer->region, REGION_BARS_WRITE, at, length,
+					    &landing.place, &landing.mapped, &landing.since);
 	if (*ret_result < 0)
 		return 0;
-	n = read(transfer->fd, place.data, length);
+	n = read(transfer->fd, landing.place.data, length);
 	*ret_result = n < 0 ? try_again(transfer, POLLIN, "read")
-			    : settle(transfer->region, at, (size_t)n, &place);
-	mapped_release(mapped);
+			    : settle(transfer, at, (size_t)n, &landing);
+	mapped_release(landing.mapped);
 	return n;
 }
 

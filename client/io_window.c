@@ -77,7 +77,9 @@ int shmb_window_open_within(const struct shmb_window *window, uint64_t offset, u
 		return io_window_refuse(window, offset, length);
 	part.offset = window->offset + offset;
 	part.length = length;
-	region_hold(window->region);
+	result = region_hold(window->region);
+	if (result < 0)
+		return result;
 	part._held = 1;
 	*ret_window = part;
 	return 0;

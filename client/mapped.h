@@ -8,7 +8,8 @@
  * thread that was just using one does not crash.
  *
  * Changes of what is mapped (superseding, mending, detaching) exclude each other by the region's
- * `remapping` mutex, which is never held across anything that blocks.
+ * `remapping` mutex, which is held for no longer than it takes to read from a disk what is there
+ * again.
  */
 
 #include <stdatomic.h>

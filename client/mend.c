@@ -71,14 +71,15 @@ static uint64_t mend_part(struct shmb_region *region, struct mapped *mapped, uin
 			  uint64_t length)
 {
 	uint64_t there = present(region, mapped, offset, length);
+	bool forgotten;
 
 	if (there == 0 || !remember(mapped, offset, there) ||
 	    map_again(&mapped->mapping, region->fd, offset, there) < 0)
 		return 0;
-	guard_forget(&mapped->guarded, offset, there);
+	forgotten = guard_forget(&mapped->guarded, offset, there);
 	/* Who has copied zeros copies again. */
 	atomic_fetch_add(&region->state, REGION_MENDED);
-	return there;
+	return forgotten ? there : 0;
 }
 
 bool mapped_mend(struct shmb_region *region, uint64_t offset, uint64_t length, uint64_t *ret_offset,
@@ -102,8 +103,12 @@ bool mapped_mend(struct shmb_region *region, uint64_t offset, uint64_t length, u
 			lost = guard_find_lost(&mapped->guarded, offset, length, ret_offset,
 					       ret_length);
 	}
-	if (!lost && !guard_find_lost(&mapped->guarded, 0, mapped->mapping.length, &start, &n))
+	if (!lost && !guard_find_lost(&mapped->guarded, 0, mapped->mapping.length, &start, &n)) {
 		atomic_fetch_and(&region->state, ~(uint32_t)REGION_FAULTED);
+		/* Unless somebody who has not waited noted something in between. */
+		if (guard_find_lost(&mapped->guarded, 0, mapped->mapping.length, &start, &n))
+			atomic_fetch_or(&region->state, REGION_FAULTED);
+	}
 	guard_resume(&mapped->guarded);
 	pthread_mutex_unlock(&region->remapping);
 	return !lost;

@@ -303,20 +303,54 @@ int shmb_region_close(struct shmb_region *region)
 	return 0;
 }
 
+/* Whether it is unmapped is decided under the mutex: whoever waits for that knows it then. */
+int region_hold_slowly(struct shmb_region *region)
+{
+	bool unmapping;
+
+	pthread_mutex_lock(&region->remapping);
+	unmapping = atomic_load(&region->state) & REGION_UNMAPPING;
+	pthread_mutex_unlock(&region->remapping);
+	if (!unmapping)
+		return 0;
+	region_release(region);
+	return region_refuse(region, SHMB_ECLOSED, NULL);
+}
+
+/* Nobody holds anything of it, and from now on nobody will. Return: a descriptor like the handle's,
+ * which is still its own, or an error. */
+static int begin_unmapping(struct shmb_region *region, const char **ret_what)
+{
+	int fd;
+
+	*ret_what = NULL;
+	if (atomic_load(&region->state) & (REGION_CLOSED | REGION_UNMAPPING))
+		return SHMB_ECLOSED;
+	*ret_what = "views";
+	atomic_fetch_or(&region->state, REGION_UNMAPPING); /* see region_hold() */
+	if (atomic_load(&region->n_holds) > 0)
+		return SHMB_EBUSY;
+	*ret_what = "fd";
+	fd = fcntl(region->fd, F_DUPFD_CLOEXEC, 0);
+	return fd >= 0 ? fd : error_from_errno(errno);
+}
+
 int shmb_region_unmap(struct shmb_region *region, int *ret_fd)
 {
 	int result = region_usable(region), fd;
+	const char *what;
 
 	if (result < 0)
 		return region_refuse(region, result, NULL);
 	if (region->fd < 0)
 		return region_refuse(region, SHMB_EINVAL, "SHMB_KEEP_FD");
-	if (atomic_load(&region->n_holds) > 0)
-		return region_refuse(region, SHMB_EBUSY, "views");
-	/* Before the handle's own is closed. */
-	fd = fcntl(region->fd, F_DUPFD_CLOEXEC, 0);
+	pthread_mutex_lock(&region->remapping);
+	fd = begin_unmapping(region, &what);
+	if (fd < 0 && fd != SHMB_ECLOSED)
+		atomic_fetch_and(&region->state, ~(uint32_t)REGION_UNMAPPING);
+	pthread_mutex_unlock(&region->remapping);
 	if (fd < 0)
-		return region_refuse(region, error_from_errno(errno), "fd");
+		return region_refuse(region, fd, what);
 	result = shmb_region_close(region);
 	if (result < 0)
 		close(fd);

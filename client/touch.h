@@ -156,6 +156,21 @@ static inline int region_write_failed(struct shmb_region *region, int result)
 	return result;
 }
 
+/*
+ * region_keep() - the mapping that region_check() has found a range in
+ * @ret_mapped: to be given to mapped_release()
+ * @ret_since:  for mapped_was_lost(): whatever of the range vanishes from now on, it knows
+ *
+ * Return: 0, or 1: check again, it is not as it was, and not kept.
+ */
+int region_keep(struct shmb_region *region, uint64_t offset, uint64_t length,
+		const struct region_place *place, struct mapped **ret_mapped, uint64_t *ret_since);
+
+/* region_check_and_keep() - both. Return: as region_check(). */
+int region_check_and_keep(struct shmb_region *region, uint32_t bars, uint64_t offset,
+			  uint64_t length, struct region_place *ret_place,
+			  struct mapped **ret_mapped, uint64_t *ret_since);
+
 /* region_copy_out(), region_copy_in() - shmb_region_read() and _write() without flags */
 int region_copy_out(struct shmb_region *region, uint64_t offset, void *buffer, size_t length);
 int region_copy_in(struct shmb_region *region, uint64_t offset, const void *buffer, size_t length);

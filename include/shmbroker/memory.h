@@ -198,7 +198,7 @@ int shmb_region_protect(struct shmb_region *region, uint64_t offset, uint64_t le
  * remembered, and the access goes on; reading, writing, releasing a view and shmb_region_check()
  * then say SHMB_EBUS for ranges in which that has happened, and locking says it if the lock has
  * vanished. A fault elsewhere goes to the handler that was there before, or ends the process as it
- * would have.
+ * would have. So does any fault in a thread that blocks SIGBUS, whatever handler there is.
  *
  * Memory vanishes in whole pages: a file that is cut off within a page reads as zeros from there to
  * the end of that page, and no error tells of it. A watch for SHMB_EVENT_FILE does.

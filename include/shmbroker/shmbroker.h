@@ -536,7 +536,8 @@ int shmb_region_redeem(struct shmb_client *client, const char *ticket, unsigned 
  * @ret_fd: the data descriptor, the caller's from now on; CLOEXEC
  *
  * As shmb_region_close(), but refused while views, windows, cursors or walks of the handle are
- * held, so that the memory is really unmapped. Needs SHMB_KEEP_FD or a file.
+ * held, so that the memory is really unmapped. Whoever opens one at the same instant either makes
+ * it refuse, or gets SHMB_ECLOSED. Needs SHMB_KEEP_FD or a file.
  *
  * Return: 0, or SHMB_EBUSY (held), SHMB_EINVAL (no descriptor was kept).
  */

@@ -2,6 +2,7 @@
 /*
  * Regions to files and back: regular ones, pipes, such as do not block, and those that fail.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -223,6 +224,21 @@ CASE(F28_from_a_file_that_is_made_up, PRIVATE)
 
 /* ---- Pipes ---- */
 
+/* Until the only other thread of this process waits in the kernel. */
+static void await_other_asleep(void)
+{
+	DIR *directory = opendir("/proc/self/task");
+
+	CHECK(directory);
+	for (struct dirent *entry; (entry = readdir(directory));) {
+		pid_t task = (pid_t)strtol(entry->d_name, NULL, 10);
+
+		if (task > 0 && task != gettid())
+			await_asleep(task);
+	}
+	closedir(directory);
+}
+
 struct end {
 	struct shmb_region *region;
 	int fd;
@@ -372,6 +388,43 @@ CASE(F28_interrupted, PRIVATE)
 	CHECK_OK(pthread_join(thread, NULL));
 	CHECK_INT(end.result, 100);
 	SYS(sigaction(SIGUSR1, &before, NULL));
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+/* What is read while memory has vanished may have gone to zeros in its place, and cannot be read
+ * again: it does not matter that the memory is there by then. */
+CASE(F34_an_import_during_which_memory_was_gone_says_so, PRIVATE)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region;
+	struct end end = { .in = true };
+	char path[128];
+	pthread_t thread;
+	uint8_t byte;
+	int fds[2];
+
+	snprintf(path, sizeof(path), "%s", broker_path(broker, "file"));
+	options.backing = SHMB_BACKING_FILE;
+	options.path = path;
+	options.file_flags = SHMB_FILE_CREATE;
+	end.region = region = create(client, "f", 4096, &options);
+	SYS(pipe2(fds, O_CLOEXEC));
+	end.fd = fds[0];
+	CHECK_OK(pthread_create(&thread, NULL, copy_at_the_other_end, &end));
+	CHECK_INT(write(fds[1], "x", 1), 1);
+	for (byte = 0; byte == 0;) /* now it waits for more, or is about to */
+		CHECK_OK(shmb_region_read_u8(region, 0, &byte));
+	await_other_asleep();
+	SYS(truncate(path, 0));
+	CHECK_CODE(shmb_region_read_u8(region, 0, &byte), SHMB_EBUS);
+	SYS(truncate(path, 4096));
+	CHECK_OK(shmb_region_read_u8(region, 0, &byte));
+	CHECK_INT(write(fds[1], "y", 1), 1);
+	close(fds[1]);
+	CHECK_OK(pthread_join(thread, NULL));
+	CHECK_INT(end.result, SHMB_EBUS);
 	shmb_region_free(region);
 	shmb_client_free(client);
 }

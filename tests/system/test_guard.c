@@ -508,6 +508,33 @@ static void *read_on(void *argument)
 	return NULL;
 }
 
+/* The same in place: who is not told that something vanished has not seen it vanish. */
+static void *view_on(void *argument)
+{
+	struct crowd *crowd = argument;
+	struct shmb_view view;
+
+	for (unsigned i = 0; !crowd->stop; i = (i + 1) % PAGES) {
+		int result = shmb_region_view(crowd->region, i * PAGE, PAGE, 0, SHMB_READ, &view);
+		const volatile unsigned char *bytes = view.data;
+		unsigned seen = i + 1;
+
+		if (result == SHMB_EBUS) {
+			crowd->gone++;
+			continue;
+		}
+		CHECK_OK(result);
+		for (unsigned at = 0; at < PAGE && seen == i + 1; at += 64)
+			seen = bytes[at];
+		result = shmb_view_release(&view);
+		CHECK(result == 0 || result == SHMB_EBUS);
+		if (result == 0 && seen != i + 1)
+			FAIL("page %u shows %u", i, seen);
+		crowd->good += result == 0;
+	}
+	return NULL;
+}
+
 /* Another process, so that it races with nobody that ThreadSanitizer knows of. */
 static void write_on(struct broker *broker, void *argument)
 {
@@ -565,6 +592,29 @@ CASE(F34_several_threads_at_once, PRIVATE)
 	CHECK_OK(shmb_region_read(region, 0, bytes, PAGES * PAGE, 0));
 	CHECK_OK(shmb_region_check(region, 0, 0));
 	munmap((void *)stop, PAGE);
+	free(bytes);
+	free_file(region, fd);
+	shmb_client_free(client);
+}
+
+CASE(F24_views_tell_of_what_came_back_before_they_were_released, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	int fd;
+	struct shmb_region *region = make_file(broker, client, &fd);
+	struct crowd crowd = { .region = region };
+	unsigned char *bytes = malloc(PAGES * PAGE);
+	pthread_t threads[THREADS];
+
+	CHECK(bytes);
+	CHECK_OK(shmb_region_read(region, 0, bytes, PAGES * PAGE, 0));
+	for (unsigned i = 0; i < THREADS; i++)
+		CHECK_INT(pthread_create(&threads[i], NULL, i == 0 ? read_on : view_on, &crowd), 0);
+	for (unsigned i = 0; i < 3000 || crowd.gone == 0 || crowd.good == 0; i++)
+		take_away_and_bring_back(fd, bytes);
+	crowd.stop = true;
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
 	free(bytes);
 	free_file(region, fd);
 	shmb_client_free(client);

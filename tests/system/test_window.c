@@ -2,6 +2,9 @@
 /*
  * Windows: a part of a region as a region of its own, also after the region was resized.
  */
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include <shmbroker/io.h>
@@ -269,5 +272,66 @@ CASE(F25_what_is_open_keeps_the_region_mapped, PRIVATE)
 	CHECK(fd >= 0);
 	close(fd);
 	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+/* ---- Unmapping while others open ---- */
+
+enum { ROUNDS = 1500, LOOKS = 10000 };
+
+struct race {
+	struct shmb_region *region;
+	_Atomic bool begun;
+};
+
+/* What is held is there, and once nothing can be held any more it stays so. */
+static void *hold_and_look(void *argument)
+{
+	struct race *race = argument;
+	struct shmb_window window;
+	struct shmb_view view;
+	int result;
+
+	while ((result = shmb_region_view(race->region, 0, 1, 0, SHMB_READ, &view)) == 0) {
+		atomic_store(&race->begun, true);
+		for (int i = 0; i < LOOKS; i++)
+			CHECK_INT(*(volatile char *)view.data, 7);
+		CHECK_OK(shmb_view_release(&view));
+		sched_yield();
+		result = shmb_window_open(race->region, 0, 1, &window);
+		if (result < 0)
+			break;
+		for (int i = 0; i < LOOKS; i++)
+			CHECK_INT(shmb_window_size(&window), 1);
+		shmb_window_close(&window);
+		sched_yield();
+	}
+	CHECK_CODE(result, SHMB_ECLOSED);
+	CHECK_CODE(shmb_region_view(race->region, 0, 1, 0, SHMB_READ, &view), SHMB_ECLOSED);
+	return NULL;
+}
+
+CASE(F03_unmapping_waits_for_nobody_and_takes_nothing_away, PRIVATE, .timeout_s = 60)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct shmb_client *client = connect_to(broker);
+
+	options.flags = SHMB_KEEP_FD;
+	for (int i = 0; i < ROUNDS; i++) {
+		struct race race = { .region = create(client, "whole", 1000, &options) };
+		int fd = -1, result;
+		pthread_t thread;
+
+		CHECK_OK(shmb_region_write_u8(race.region, 0, 7));
+		CHECK_INT(pthread_create(&thread, NULL, hold_and_look, &race), 0);
+		while (!atomic_load(&race.begun))
+			sched_yield();
+		while ((result = shmb_region_unmap(race.region, &fd)) == SHMB_EBUSY)
+			sched_yield();
+		CHECK_OK(result);
+		CHECK_INT(pthread_join(thread, NULL), 0);
+		close(fd);
+		shmb_region_free(race.region);
+	}
 	shmb_client_free(client);
 }

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -173,6 +174,91 @@ static void what_came_back_in_between_is_read_again(void **state)
 	fake_stop(fake);
 }
 
+/* The mapping is kept, or not: then so is nothing else. */
+static int keep(struct shmb_region *region, const struct region_place *place, uint64_t offset)
+{
+	struct mapped *mapped;
+	uint64_t since;
+	int result = region_keep(region, offset, PAGE, place, &mapped, &since);
+
+	if (result == 0)
+		mapped_release(mapped);
+	assert_int_equal(atomic_load(&atomic_load(&region->mapped)->holds), 0);
+	return result;
+}
+
+/* As long as nobody holds the mapping, it is not remembered what came back: so what is held is
+ * looked at once more. */
+static void what_vanishes_before_it_is_held_is_looked_at_again(void **state)
+{
+	struct fake *fake = fake_start();
+	struct shmb_client *client = fake_connect(fake, 5000);
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct shmb_region *region;
+	struct region_place place;
+	uint8_t byte;
+
+	options.flags = SHMB_KEEP_FD;
+	assert_code(shmb_region_create(client, "a", 4 * PAGE, &options, &region), 0);
+	assert_code(shmb_guard_install(), 0); /* cmocka has set its own for each test */
+	assert_code(region_check_read(region, PAGE, PAGE, &place), 0);
+	assert_int_equal(keep(region, &place, PAGE), 0);
+
+	/* Lost; and also if it is there again. */
+	assert_int_equal(ftruncate(shmb_region_fd(region), 0), 0);
+	assert_int_equal(*(volatile unsigned char *)place.data, 0);
+	assert_int_equal(keep(region, &place, PAGE), 1);
+	assert_int_equal(ftruncate(shmb_region_fd(region), 2 * PAGE), 0);
+	assert_code(shmb_region_read_u8(region, PAGE, &byte), 0);
+	assert_int_equal(keep(region, &place, PAGE), 1);
+
+	/* The same where something else is lost anyway. */
+	assert_code(shmb_region_read_u8(region, 3 * PAGE, &byte), SHMB_EBUS);
+	assert_code(region_check_read(region, PAGE, PAGE, &place), 0);
+	assert_int_equal(keep(region, &place, PAGE), 0);
+	assert_int_equal(ftruncate(shmb_region_fd(region), 0), 0);
+	assert_int_equal(*(volatile unsigned char *)place.data, 0);
+	assert_int_equal(keep(region, &place, PAGE), 1);
+	shmb_region_free(region);
+	shmb_client_free(client);
+	fake_stop(fake);
+}
+
+/* In a forked child nobody mends, and nobody who faults waits for it. What it has replaced must not
+ * be taken for mended. */
+static void who_does_not_wait_is_noticed(void **state)
+{
+	int fd, status;
+	struct mapping mapping = map_file(&fd, 2);
+	struct guarded guarded = { .entry = 0 };
+	_Atomic uint32_t word = 0;
+	uint64_t offset, length;
+	pid_t pid;
+
+	assert_code(shmb_guard_install(), 0);
+	assert_code(guard_add(&guarded, &mapping, &word, 1), 0);
+	assert_int_equal(ftruncate(fd, PAGE), 0);
+	guard_pause(&guarded);
+	pid = fork();
+	if (pid == 0) {
+		bool fine = ((volatile char *)mapping.data)[PAGE] == 0 &&
+			    !guard_forget(&guarded, PAGE, PAGE) &&
+			    guard_find_lost(&guarded, 0, 2 * PAGE, &offset, &length);
+
+		guard_resume(&guarded);
+		guard_pause(&guarded);
+		fine = fine && guard_forget(&guarded, PAGE, PAGE) &&
+		       !guard_find_lost(&guarded, 0, 2 * PAGE, &offset, &length);
+		_exit(fine ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	guard_resume(&guarded);
+	guard_remove(&guarded);
+	map_release(&mapping);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -180,6 +266,8 @@ int main(void)
 		cmocka_unit_test(many_mappings_are_told_apart),
 		cmocka_unit_test(who_faults_waits_for_who_mends),
 		cmocka_unit_test(what_came_back_in_between_is_read_again),
+		cmocka_unit_test(what_vanishes_before_it_is_held_is_looked_at_again),
+		cmocka_unit_test(who_does_not_wait_is_noticed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
