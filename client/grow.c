@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "layout/step.h"
@@ -47,15 +48,35 @@ static size_t run_of(const unsigned char *data, size_t length, bool *ret_zeros)
 	return done;
 }
 
-/*
- * Written with a call, as that says when there is no memory; huge pages, which cannot be written
- * so, are all there once they are mapped.
+/* Beyond RLIMIT_FSIZE the system would send SIGXFSZ, though the segment has its size already. */
+static bool may_write(uint64_t end)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+	       end <= limit.rlim_cur;
+}
+
+/* The other way. Present first: that says when there is no memory, which is no signal then. */
+static int put_in_place(struct mapped *to, uint64_t offset, const unsigned char *from,
+			size_t length)
+{
+	int result = map_touch(&to->mapping, offset, length, true);
+
+	if (result == SHMB_EBUS)
+		return SHMB_ENOSPC;
+	if (result == 0)
+		memcpy((unsigned char *)to->mapping.data + offset, from, length);
+	return result;
+}
+
+/* Written with a call, as that says when there is no memory; but huge pages cannot be written so.
  */
 static int put(int fd, struct mapped *to, uint64_t offset, const unsigned char *from, size_t length)
 {
 	size_t done = 0;
 
-	while (done < length) {
+	while (done < length && may_write(offset + length)) {
 		ssize_t n = pwrite(fd, from + done, length - done, (off_t)(offset + done));
 
 		if (n > 0)
@@ -65,10 +86,7 @@ static int put(int fd, struct mapped *to, uint64_t offset, const unsigned char *
 		else if (n == 0 || errno != EINTR)
 			return n == 0 ? SHMB_EIO : error_from_errno(errno);
 	}
-	if (done < length)
-		memcpy((unsigned char *)to->mapping.data + offset + done, from + done,
-		       length - done);
-	return 0;
+	return done < length ? put_in_place(to, offset + done, from + done, length - done) : 0;
 }
 
 /*

@@ -187,15 +187,15 @@ static bool map_nothing(void *data, size_t length, int protection)
 				       0) != MAP_FAILED;
 }
 
-bool map_detach(struct mapping *mapping)
-{
-	return map_nothing(mapping->data, mapping->length, mapping->protection);
-}
-
 /* What may be done there, whatever it was mapped as: it may be more by now. */
 static int protection_now(const struct mapping *mapping)
 {
 	return mapping->protection | PROT_READ | (mapping->writable ? PROT_WRITE : 0);
+}
+
+bool map_detach(struct mapping *mapping)
+{
+	return map_nothing(mapping->data, mapping->length, protection_now(mapping));
 }
 
 bool map_zeros(const struct mapping *mapping, uint64_t offset, uint64_t length)

@@ -146,6 +146,25 @@ CASE(F33_what_a_failed_growth_took_comes_back, PRIVATE)
 	shmb_client_free(client);
 }
 
+/* The segment has its size before anything is copied to it: no file becomes longer. */
+CASE(F33_a_limit_of_file_sizes_is_no_signal, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = make(client, 8 * PAGE, 0, 0);
+	struct rlimit before, limit;
+
+	fill(region, 0, 8 * PAGE, 5);
+	SYS(getrlimit(RLIMIT_FSIZE, &before));
+	limit = before;
+	limit.rlim_cur = 3 * PAGE + 5;
+	SYS(setrlimit(RLIMIT_FSIZE, &limit));
+	grow(region, 16 * PAGE);
+	SYS(setrlimit(RLIMIT_FSIZE, &before));
+	check(region, 0, 8 * PAGE, 5);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
 CASE(F33_what_is_sparse_stays_so, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);

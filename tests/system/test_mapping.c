@@ -532,6 +532,11 @@ CASE(F10_no_access_until_it_is_given, PRIVATE)
 	CHECK_OK(shmb_region_write_u8(shut, 0, 3));
 	CHECK_INT(byte_at(region, 0), 3);
 	CHECK_INT(touch_apart(data + PAGE, false), SIGSEGV);
+	/* A thread that was just copying does not crash. */
+	CHECK_OK(shmb_region_close(shut));
+	CHECK_INT(*(volatile unsigned char *)data, 0);
+	*(volatile unsigned char *)data = 4;
+	CHECK_INT(byte_at(region, 0), 3);
 	shmb_region_free(shut);
 	shmb_region_free(region);
 	shmb_client_free(client);
