@@ -221,7 +221,7 @@ CASE(F37_a_named_lock_given_back_unrepaired_is_lost_until_it_is_reset, SYSTEM)
 }
 
 /* Who may lock but not write can neither put the data right nor spoil what is to be told. */
-CASE(a_locker_that_cannot_write_leaves_owner_died_as_it_is, SYSTEM)
+CASE(F37_a_locker_that_cannot_write_leaves_owner_died_as_it_is, SYSTEM)
 {
 	struct scene scene = region_scene(broker);
 	struct actor owner = start(broker, &ALICE, &as_writer);
@@ -625,6 +625,56 @@ CASE(F37_a_reader_s_snapshot_is_whole_in_a_storm_of_writes, SYSTEM, .timeout_s =
 	for (i = 0; i < 2; i++)
 		actor_kill(&writers[i]);
 	end_scene(&scene);
+}
+
+/* Longer than it takes to be interrupted, and not so often that none is ever whole. */
+enum { LONG_RECORD = 512 << 10 };
+
+static void write_now_and_then(struct broker *broker, void *argument)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = open_region(client, "long", WRITER);
+	unsigned char *record = malloc(LONG_RECORD);
+	uint8_t stop = 0;
+
+	CHECK(record);
+	say(1);
+	for (unsigned i = 0; !stop; i++) {
+		memset(record, (int)(i & 0xff), LONG_RECORD);
+		CHECK_OK(shmb_region_write(region, 0, record, LONG_RECORD, SHMB_LOCKED));
+		CHECK_OK(shmb_client_ping(client));
+		CHECK_OK(shmb_region_read_u8(region, LONG_RECORD, &stop));
+	}
+	free(record);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+CASE(F37_a_snapshot_that_is_interrupted_is_none, PRIVATE, .timeout_s = 60)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create(client, "long", LONG_RECORD + 1, NULL);
+	struct actor writer = actor_start(broker, &SELF, write_now_and_then, NULL);
+	unsigned char *record = malloc(LONG_RECORD);
+	int64_t end = harness_now_ms() + 10000;
+	unsigned whole = 0;
+
+	CHECK(record);
+	actor_hear(&writer);
+	while (whole < 300 && harness_now_ms() < end) {
+		int r = shmb_region_snapshot(region, 0, record, LONG_RECORD);
+
+		CHECK(r == 0 || r == SHMB_EBUSY);
+		whole += r == 0;
+		if (r == 0 && memcmp(record, record + 1, LONG_RECORD - 1) != 0)
+			FAIL("torn, after %u whole ones", whole - 1);
+	}
+	CHECK(whole > 0);
+	CHECK_OK(shmb_region_write_u8(region, LONG_RECORD, 1));
+	actor_end(&writer);
+	free(record);
+	shmb_region_free(region);
+	shmb_client_free(client);
 }
 
 /* One that only reads; tells what a snapshot gives whenever it is asked. */

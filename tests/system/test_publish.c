@@ -193,6 +193,11 @@ CASE(F38_ranges_are_told_and_joined, PRIVATE)
 	CHECK_INT(news.length, 8);
 	CHECK_CODE(shmb_region_publish(region, 65530, 7), SHMB_EBOUNDS);
 	CHECK_INT(shmb_region_sequence(region), 103);
+	CHECK_OK(shmb_region_publish(region, 60000, 100)); /* which is cut off before it is told */
+	CHECK_OK(shmb_region_resize(region, 50000));
+	CHECK_OK(shmb_region_wait(reader, 103, 0, &news));
+	CHECK_INT(news.offset, 0);
+	CHECK_INT(news.length, 50000);
 	shmb_region_free(reader);
 	shmb_region_free(region);
 	shmb_client_free(client);
@@ -327,6 +332,14 @@ CASE(F38_watch_tells_published_resized_removed, PRIVATE)
 	CHECK_INT(told.last.sequence, 2);
 	CHECK_OK(shmb_region_remove(other, "r"));
 	process_until(watcher, &told, SHMB_EVENT_REMOVED);
+	told = (struct heard){ 0 };
+	process_rest(watcher);
+	CHECK_INT(told.calls, 0); /* once */
+	CHECK_OK(shmb_region_publish(region, 0, 0));
+	process_until(watcher, &told, SHMB_EVENT_PUBLISHED); /* it goes on without a name */
+	process_rest(watcher);
+	CHECK_INT(told.types, SHMB_EVENT_PUBLISHED);
+	CHECK_INT(told.calls, 1);
 	shmb_region_free(watched);
 	shmb_region_free(region);
 	shmb_client_free(watcher);
@@ -358,7 +371,9 @@ CASE(F38_watch_ends_when_asked_and_with_its_handle, PRIVATE)
 	struct heard told = { 0 };
 
 	CHECK_OK(shmb_region_watch(watched, SHMB_EVENT_PUBLISHED, 0, on_event, &told));
+	CHECK_INT(broker_stat(broker, "watches"), 1);
 	CHECK_OK(shmb_region_watch(watched, 0, 0, NULL, NULL));
+	UNTIL(broker, broker_stat(broker, "watches") == 0); /* nor does the broker go on */
 	CHECK_OK(shmb_region_publish(region, 0, 0));
 	process_rest(client);
 	CHECK_INT(told.calls, 0);

@@ -426,7 +426,12 @@ CASE(F38_watches_of_one_file_are_told_and_end_each_by_itself, PRIVATE)
 	options.flags = SHMB_KEEP_FD;
 	CHECK_OK(shmb_region_open(client, "r", SHMB_READ, &options, &two));
 	watch(one, SHMB_EVENT_FILE, &heard[0]);
+	CHECK_INT(SYS(pwrite(fd, "x", 1, 0)), 1); /* before that is told another one begins, */
 	watch(two, SHMB_EVENT_FILE | SHMB_EVENT_PUBLISHED, &heard[1]);
+	watch(one, SHMB_EVENT_FILE, &heard[0]); /* and this one anew */
+	process_rest(client);
+	CHECK_INT(heard[0].calls, 0);
+	CHECK_INT(heard[1].calls, 0);
 	watch(stranger, SHMB_EVENT_FILE, &heard[2]);
 	CHECK_INT(SYS(pwrite(fd, "x", 1, 0)), 1);
 	process_rest(client);
@@ -446,6 +451,42 @@ CASE(F38_watches_of_one_file_are_told_and_end_each_by_itself, PRIVATE)
 	shmb_region_free(two);
 	shmb_region_free(stranger);
 	close(fd);
+	shmb_client_free(client);
+}
+
+/* More happens than the system keeps: whoever watches a file has to look. */
+CASE(F38_file_events_that_were_lost_are_told_to_everybody, PRIVATE)
+{
+	enum { MOST = 200000 };
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *regions[3];
+	struct heard heard[3];
+	int fds[3];
+	FILE *limit = fopen("/proc/sys/fs/inotify/max_queued_events", "re");
+	unsigned long most = MOST;
+
+	if (limit && fscanf(limit, "%lu", &most) != 1)
+		most = MOST;
+	if (limit)
+		fclose(limit);
+	if (most >= MOST)
+		SKIP("it takes too much");
+	for (unsigned i = 0; i < 3; i++) {
+		char name[2] = { (char)('a' + i), '\0' };
+
+		regions[i] = create_with_fd(client, name);
+		fds[i] = open_anew(regions[i]);
+		watch(regions[i], SHMB_EVENT_FILE, &heard[i]);
+	}
+	for (unsigned long i = 0; i <= most; i++) /* in turns: equal ones are merged */
+		CHECK_INT(pwrite(fds[i % 2], "x", 1, 0), 1);
+	CHECK_INT(SYS(pwrite(fds[2], "x", 1, 0)), 1);
+	process_until(client, &heard[2], SHMB_EVENT_FILE);
+	CHECK(heard[0].calls > 0 && heard[1].calls > 0);
+	for (unsigned i = 0; i < 3; i++) {
+		close(fds[i]);
+		shmb_region_free(regions[i]);
+	}
 	shmb_client_free(client);
 }
 
