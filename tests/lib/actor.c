@@ -18,7 +18,7 @@
 #include "harness.h"
 #include "internal.h"
 
-enum { CHANNEL = 3, STEP_MS = 20000, ACTORS_MAX = 64 };
+enum { CHANNEL = 3, STEP_MS = 60000, ACTORS_MAX = 64 };
 
 const struct identity SELF = { .uid = (uid_t)-1 };
 const struct identity ALICE = { 1001, 1001, { SHARED_GROUP } };
