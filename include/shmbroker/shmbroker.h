@@ -362,10 +362,10 @@ struct shmb_region_options {
  * own rights and passes to the broker: the broker never opens a path that it was told. With
  * options.access SHMB_READ alone the file is opened for reading alone, and nobody can write through
  * the region. Others attach to the region by name, with the region's mode; they need no rights to
- * the file. It has to be a regular file of a local file system (or a memfd), SHMB_ENOTSUP else, and
- * the broker has to allow this user to pass descriptors (`allow-adopt` in shmbroker.conf(5)),
- * SHMB_EACCES else. After a restart of the broker the region is there again where there is a
- * descriptor store.
+ * the file, and get a descriptor of all of it, also of what is not the region's. It has to be a
+ * regular file of a local file system (or a memfd), SHMB_ENOTSUP else, and the broker has to allow
+ * this user to pass descriptors (`allow-adopt` in shmbroker.conf(5)), SHMB_EACCES else. After a
+ * restart of the broker the region is there again where there is a descriptor store.
  *
  * @size 0 takes the file's size; a larger one makes the file longer; a smaller one gives the region
  * the file's beginning, and the file stays as it is. So, to take what is there whole, and to make
