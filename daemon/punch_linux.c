@@ -17,6 +17,19 @@
 
 enum { STACK_BYTES = 32 << 10 };
 
+#if defined(__has_feature) && !defined(__SANITIZE_THREAD__)
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ /* as gcc says it */
+#endif
+#endif
+
+/* As vfork(2) makes it; but ThreadSanitizer takes every clone(2) for a fork(2). */
+#ifdef __SANITIZE_THREAD__
+enum { APART = SIGCHLD };
+#else
+enum { APART = CLONE_VM | CLONE_VFORK | SIGCHLD };
+#endif
+
 int punch(int fd, uint64_t from, uint64_t to)
 {
 	while (to > from && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
@@ -110,8 +123,7 @@ static int run_apart(const struct apart *apart)
 
 	sigfillset(&all); /* our handlers are in its memory, too */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pid = clone(punch_process, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD,
-		    (void *)(uintptr_t)apart);
+	pid = clone(punch_process, stack + sizeof(stack), APART, (void *)(uintptr_t)apart);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (pid < 0) /* no more of them: a shrink has been shown, so it has to be done */
 		return do_it(apart);
