@@ -288,8 +288,8 @@ int daemon_run(const struct options *options)
 		return EXIT_CODE_OK;
 	log_set_level((enum log_level)settings.log_level);
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGCHLD,
-	       SIG_DFL); /* who ignores it, or was started by one who does, learns no exit code */
+	/* Who ignores it, or was started by one who does, learns no exit code. */
+	signal(SIGCHLD, SIG_DFL);
 	signal(SIGXFSZ, SIG_IGN); /* a region beyond RLIMIT_FSIZE is one client's error */
 	setenv("UV_THREADPOOL_SIZE", POOL_THREADS, 0);
 	broker = malloc(sizeof(*broker));
