@@ -226,16 +226,12 @@ int cli_fail_connect(struct cli *cli, int code)
 	const char *address = cli->address;
 	char message[512];
 	struct failure failure = { .error = shmb_error_name(code), .message = message };
-	const char *sentence =
-		code == SHMB_ENOENT ? "no broker's socket is there" : shmb_strerror(code);
 
 	if (address == NULL)
 		address = getenv("SHMB_ADDRESS");
 	if (address == NULL)
 		address = "user";
-	if (code == SHMB_ENOENT) /* of a region it would mean something else */
-		failure.error = shmb_error_name(SHMB_ECONNREFUSED);
-	snprintf(message, sizeof(message), "%s (address: %s)", sentence, address);
+	snprintf(message, sizeof(message), "%s (address: %s)", shmb_strerror(code), address);
 	failure.hint = hint_for_connect(address, code);
 	failure.status = status_of(cli, code == SHMB_ETIMEDOUT ? CLI_TIMED_OUT
 					: code == SHMB_EINVAL  ? CLI_USAGE

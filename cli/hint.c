@@ -44,7 +44,7 @@ static const struct hint lock_hints[] = {
 
 /* Of the file of a region that was to be made. */
 static const struct hint file_hints[] = {
-	{ NULL, SHMB_ENOENT, NULL, "it is made if a SIZE is given" },
+	{ NULL, SHMB_ENOENT, NULL, "it is made if a SIZE is given; its directory is not" },
 	{ NULL, SHMB_EACCES, NULL, "--read-only needs no right to write it" },
 	{ NULL, SHMB_EEXIST, NULL, "--new-file wants one that is not there" },
 	{ NULL, SHMB_EMODE, NULL, "with --read-only it is not made longer" },
@@ -145,7 +145,6 @@ const char *hint_for_connect(const char *address, int code)
 	bool is_user = strcmp(address, "user") == 0;
 
 	switch (code) {
-	case SHMB_ENOENT:
 	case SHMB_ECONNREFUSED:
 		if (is_system)
 			return "start it: systemctl start shmbrokerd.socket";

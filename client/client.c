@@ -231,6 +231,12 @@ static int connect_once(const struct shmb_client_options *options, const char *p
 	return 0;
 }
 
+/* "Nothing of that name" would have people look for a region. */
+static int no_broker(int result)
+{
+	return result == SHMB_ENOENT ? SHMB_ECONNREFUSED : result;
+}
+
 int shmb_client_connect(const char *address, const struct shmb_client_options *options,
 			struct shmb_client **ret_client)
 {
@@ -247,7 +253,7 @@ int shmb_client_connect(const char *address, const struct shmb_client_options *o
 		return SHMB_EINVAL;
 	result = address_resolve(address, path, sizeof(path));
 	if (result < 0)
-		return result;
+		return no_broker(result);
 	deadline = clock_now() + (int64_t)own.timeout_ms * 1000000;
 	result = connect_once(&own, path, deadline, &client);
 	for (int64_t pause = PAUSE_LEAST_NS;
@@ -257,7 +263,7 @@ int shmb_client_connect(const char *address, const struct shmb_client_options *o
 		result = connect_once(&own, path, deadline, &client);
 	}
 	if (result < 0)
-		return result;
+		return no_broker(result);
 	*ret_client = client;
 	return 0;
 }

@@ -158,7 +158,8 @@ struct shmb_process {
  * shmb_strerror() - the sentence for a code, for people
  * @code: a negative SHMB_E... or any other number
  *
- * Return: a static string, never NULL. Callable from anywhere, signal handlers included.
+ * Return: a static string, never NULL ("no error" for 0, "unknown error" for a number that is not
+ * ours). Callable from anywhere, signal handlers included.
  */
 const char *shmb_strerror(int code);
 
@@ -166,7 +167,7 @@ const char *shmb_strerror(int code);
  * shmb_error_name() - the name of a code as the wire and --json spell it, such as "not-found"
  * @code: a negative SHMB_E... or any other number
  *
- * Return: a static string, never NULL ("unknown" for a number that is not ours).
+ * Return: a static string, never NULL ("ok" for 0, "unknown" for a number that is not ours).
  */
 const char *shmb_error_name(int code);
 
@@ -250,8 +251,7 @@ struct shmb_client_options {
  *
  * Return: 0, or
  *   SHMB_EINVAL       unknown word in @address, malformed SHMB_ADDRESS, or bad @options
- *   SHMB_ENOENT       no socket there, or XDG_RUNTIME_DIR is not set
- *   SHMB_ECONNREFUSED nobody listens on the socket
+ *   SHMB_ECONNREFUSED no socket there, nobody listens on it, or XDG_RUNTIME_DIR is not set
  *   SHMB_EACCES       the socket's mode, or the broker, refuses this user
  *   SHMB_EVERSION     no common protocol version
  *   SHMB_EDISCONNECTED  it died before it had answered, and so did those that followed it until the

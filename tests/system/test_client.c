@@ -26,7 +26,7 @@ static int connect_within(const char *address, int timeout_ms)
 CASE(addresses, PRIVATE)
 {
 	CHECK_OK(connect_within(broker->socket, 5000));
-	CHECK_CODE(connect_within(broker_path(broker, "nothing"), 5000), SHMB_ENOENT);
+	CHECK_CODE(connect_within(broker_path(broker, "nothing"), 5000), SHMB_ECONNREFUSED);
 	CHECK_CODE(connect_within(broker_path(broker, "config"), 5000), SHMB_ECONNREFUSED);
 	CHECK_CODE(connect_within("no-such-word", 5000), SHMB_EINVAL);
 	CHECK_CODE(connect_within("", 5000), SHMB_EINVAL);
@@ -38,10 +38,10 @@ CASE(addresses, PRIVATE)
 	/* The user's broker is meant where nothing is said; never another one. */
 	SYS(unsetenv("SHMB_ADDRESS"));
 	SYS(setenv("XDG_RUNTIME_DIR", broker->directory, 1));
-	CHECK_CODE(connect_within(NULL, 5000), SHMB_ENOENT);
-	CHECK_CODE(connect_within("user", 5000), SHMB_ENOENT);
+	CHECK_CODE(connect_within(NULL, 5000), SHMB_ECONNREFUSED);
+	CHECK_CODE(connect_within("user", 5000), SHMB_ECONNREFUSED);
 	SYS(unsetenv("XDG_RUNTIME_DIR"));
-	CHECK_CODE(connect_within("user", 5000), SHMB_ENOENT);
+	CHECK_CODE(connect_within("user", 5000), SHMB_ECONNREFUSED);
 }
 
 CASE(a_broker_that_is_gone_refuses, PRIVATE)

