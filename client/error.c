@@ -15,12 +15,12 @@
 
 const char *shmb_strerror(int code)
 {
-	return wire_error_sentence(code);
+	return code == 0 ? "no error" : wire_error_sentence(code);
 }
 
 const char *shmb_error_name(int code)
 {
-	return wire_error_name(code);
+	return code == 0 ? "ok" : wire_error_name(code);
 }
 
 int error_slot_init(struct error_slot *slot)

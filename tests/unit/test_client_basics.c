@@ -142,6 +142,8 @@ static void every_code_has_name_and_sentence(void **state)
 	SHMB_ERROR_MAP(CHECK_ERROR)
 	assert_string_equal(shmb_error_name(12345), "unknown");
 	assert_string_equal(shmb_strerror(-4242), "unknown error");
+	assert_string_equal(shmb_error_name(0), "ok"); /* for who prints before looking */
+	assert_string_equal(shmb_strerror(0), "no error");
 	assert_string_equal(shmb_version(), "0.1.0");
 }
 
