@@ -166,6 +166,14 @@ TEST_CASE("F24_cpp_views_are_typed_checked_and_aligned")
 	CHECK(code_of([&] { (void)region.view<sample>(4096 - 8); }) == SHMB_EBOUNDS);
 	CHECK(code_of([&] { (void)region.view<int>(0, static_cast<std::size_t>(-1) / 2); }) ==
 	      SHMB_EBOUNDS);
+	/* So many that their bytes are a few again. */
+	CHECK(code_of([&] {
+		      (void)region.view<int>(0, static_cast<std::size_t>(-1) / sizeof(int) + 2);
+	      }) == SHMB_EBOUNDS);
+
+	shmb::region reader = shmb::region::open(client, "cpp/views");
+	CHECK(code_of([&] { (void)reader.view<std::uint64_t>(8, 16); }) == SHMB_EMODE);
+	CHECK(reader.view<const std::uint64_t>(8, 16)[15] == 42);
 }
 
 TEST_CASE("F24_cpp_a_view_moves_and_is_released_once")

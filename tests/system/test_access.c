@@ -301,6 +301,8 @@ static void check_that_nothing_writes(int fd)
 
 static void attack_as_reader(struct broker *broker, void *argument)
 {
+	struct wire_region_resize_params resize = { .size = 1 };
+	struct wire_region_handle published = { .handle = 0 };
 	struct wire_region_attached attached;
 	struct raw *raw = raw_connect(broker);
 	int fds[2], i;
@@ -315,6 +317,10 @@ static void attack_as_reader(struct broker *broker, void *argument)
 		close(fds[i]);
 	}
 	CHECK_CODE(raw_open(raw, argument, SHMB_READ | SHMB_WRITE, &attached, fds), SHMB_EACCES);
+	/* Nor does the broker do it for one who only reads. */
+	resize.handle = published.handle = attached.handle;
+	CHECK_CODE(raw_call(raw, WIRE_REGION_RESIZE, &resize, NULL), SHMB_EMODE);
+	CHECK_CODE(raw_call(raw, WIRE_REGION_PUBLISHED, &published, NULL), SHMB_EMODE);
 	raw_free(raw);
 }
 
@@ -455,9 +461,14 @@ CASE(F05_what_shm_among_one_uid_cannot_stop, PRIVATE)
 	struct wire_region_attached attached;
 	struct raw *raw = raw_connect(broker);
 	int fds[2], writable[2];
+	struct stat status;
 
 	raw_hello(raw);
 	CHECK_OK(raw_open(raw, "own", SHMB_READ, &attached, fds));
+	for (size_t i = 0; i < 2; i++) { /* of other users', nobody opens it by its name */
+		SYS(fstat(fds[i], &status));
+		CHECK_INT(status.st_mode & 0777, 0600);
+	}
 	check_that_nothing_writes(fds[0]); /* the descriptor itself holds */
 	CHECK(reopens(fds[0]));            /* but the file is the user's own */
 	CHECK_OK(raw_open(raw, "own", SHMB_READ | SHMB_WRITE, &attached, writable));

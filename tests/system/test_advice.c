@@ -30,10 +30,17 @@ static struct said {
 	int number;
 } said;
 
+static int refusal; /* errno of the next call */
+
 __attribute__((visibility("default"))) int madvise(void *data, size_t length, int number)
 {
 	if (length > 0)
 		said = (struct said){ .data = data, .length = length, .number = number };
+	if (length > 0 && refusal != 0) {
+		errno = refusal;
+		refusal = 0;
+		return -1;
+	}
 	return (int)syscall(SYS_madvise, data, length, number);
 }
 
@@ -223,6 +230,28 @@ CASE(F35_the_kernel_is_told_in_its_own_words, PRIVATE)
 		CHECK_INT(said.length, 2 * PAGE);
 	}
 	CHECK(is_all(data, SIZE, 0x5a));
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
+CASE(F35_what_the_kernel_says_is_told_in_our_words, PRIVATE)
+{
+	static const struct {
+		int number, code;
+	} words[] = { { EAGAIN, SHMB_EBUSY },
+		      { EINVAL, SHMB_EINVAL },
+		      { EOPNOTSUPP, SHMB_ENOTSUP },
+		      { ENOMEM, SHMB_ENOMEM },
+		      { EIO, SHMB_EIO } };
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create_filled(client, 0);
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		refusal = words[i].number;
+		CHECK_CODE(shmb_region_advise(region, 0, 0, SHMB_ADVICE_WILLNEED), words[i].code);
+		CHECK_STRING(last(region).what, "willneed");
+	}
+	CHECK_OK(shmb_region_advise(region, 0, 0, SHMB_ADVICE_WILLNEED));
 	shmb_region_free(region);
 	shmb_client_free(client);
 }

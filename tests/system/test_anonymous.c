@@ -317,7 +317,7 @@ CASE(F04_who_may_read_gives_no_ticket_for_writing, PRIVATE)
 	struct wire_region_attached reader;
 	struct wire_region_ticket_params ask = { .access = SHMB_READ | SHMB_WRITE };
 	struct wire_region_ticket_result ticket;
-	int fds[2];
+	int fds[2], none[2];
 
 	raw_make(raw, "r", SHMB_ATTACHED);
 	CHECK_OK(raw_open(raw, "r", SHMB_READ, &reader, fds));
@@ -327,6 +327,9 @@ CASE(F04_who_may_read_gives_no_ticket_for_writing, PRIVATE)
 	CHECK_CODE(raw_call(raw, WIRE_REGION_TICKET, &ask, &ticket), SHMB_EMODE);
 	ask.access = SHMB_READ;
 	CHECK_OK(raw_call(raw, WIRE_REGION_TICKET, &ask, &ticket));
+	/* Nor does anything stay that nobody could find again. */
+	CHECK_CODE(raw_create(raw, "", 4096, 0700, SHMB_PERSISTENT, &reader, none), SHMB_EINVAL);
+	CHECK_CODE(raw_create(raw, "", 4096, 0700, SHMB_SESSION, &reader, none), SHMB_EINVAL);
 	close(fds[0]);
 	close(fds[1]);
 	raw_free(raw);

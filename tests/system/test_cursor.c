@@ -80,6 +80,34 @@ CASE(F23_reads_go_on_to_a_short_one_and_then_nothing, PRIVATE)
 	shmb_client_free(client);
 }
 
+CASE(F23_many_bytes_at_once, PRIVATE)
+{
+	enum { MANY = 100000 };
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region = create_pattern(client, MANY, 0);
+	unsigned char *buffer = malloc(MANY), byte;
+	struct shmb_cursor cursor;
+
+	CHECK(buffer);
+	CHECK_OK(shmb_cursor_open(region, &cursor));
+	CHECK_INT(shmb_cursor_read_checked(&cursor, buffer, MANY - 10), MANY - 10);
+	check_pattern(buffer, MANY - 10, 0);
+	CHECK_INT(shmb_cursor_read(&cursor, buffer, MANY), 10);
+	check_pattern(buffer, 10, MANY - 10);
+	memset(buffer, 0xff, MANY);
+	CHECK_INT(shmb_cursor_seek(&cursor, 7, SHMB_SEEK_SET), 7);
+	CHECK_INT(shmb_cursor_write(&cursor, buffer, MANY - 10), MANY - 10);
+	CHECK_INT(cursor.position, MANY - 3);
+	CHECK_OK(shmb_region_read_u8(region, MANY - 4, &byte));
+	CHECK_INT(byte, 0xff);
+	CHECK_OK(shmb_region_read_u8(region, MANY - 3, &byte));
+	CHECK_INT(byte, (MANY - 3) % 251);
+	free(buffer);
+	shmb_cursor_close(&cursor);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
 CASE(F23_writes_go_over_what_is_there_up_to_the_end, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);

@@ -565,6 +565,36 @@ CASE(F30_what_one_could_not_write_others_hear_of_once, PRIVATE)
 	shmb_client_free(client);
 }
 
+static void *flush_all(void *region)
+{
+	CHECK_OK(shmb_region_flush(region, 0, 0, 0));
+	return NULL;
+}
+
+/* The handle goes on in a longer mapping; what is flushed is what was written to the other one. */
+CASE(F30_a_file_that_gets_longer_meanwhile_is_flushed, PRIVATE)
+{
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region, *other;
+	pthread_t thread;
+	uint8_t byte;
+
+	begin();
+	region = create_dirty(broker, client);
+	other = open_region(client, "f", SHMB_READ | SHMB_WRITE);
+	disk_get_stuck();
+	CHECK_INT(pthread_create(&thread, NULL, flush_all, region), 0);
+	disk_await_waiting(1);
+	CHECK_OK(shmb_region_resize(other, 4 * SIZE));
+	CHECK_OK(shmb_region_read_u8(region, 2 * SIZE, &byte)); /* it has followed */
+	disk_go_on();
+	CHECK_INT(pthread_join(thread, NULL), 0);
+	CHECK_INT(unwritten(broker, "f", 0, SIZE), 0);
+	shmb_region_free(other);
+	shmb_region_free(region);
+	shmb_client_free(client);
+}
+
 static void *flush_until_closed(void *region)
 {
 	CHECK_CODE(shmb_region_flush(region, 0, 0, 0), SHMB_ECLOSED);
@@ -772,12 +802,6 @@ CASE(F31_what_writes_nothing_is_no_write, PRIVATE)
 	CHECK_INT(disk_calls(), calls + 1);
 	shmb_region_free(region);
 	shmb_client_free(client);
-}
-
-static void *flush_all(void *region)
-{
-	CHECK_OK(shmb_region_flush(region, 0, 0, 0));
-	return NULL;
 }
 
 /* It may have missed the disk. */

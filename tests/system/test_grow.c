@@ -75,6 +75,7 @@ static uint64_t memory_of(int fd)
 static void grow_and_look(struct broker *broker, enum shmb_backing backing)
 {
 	struct shmb_client *client = connect_to(broker), *other = connect_to(broker);
+	uint64_t bytes = broker_stat(broker, "bytes");
 	struct shmb_region *region = make(client, 3 * PAGE, backing, SHMB_KEEP_FD);
 	struct shmb_region *reader = open_region(other, "r", SHMB_READ);
 	struct shmb_region_info info = { .struct_size = sizeof(info) };
@@ -115,6 +116,7 @@ static void grow_and_look(struct broker *broker, enum shmb_backing backing)
 	check(reader, 0, PAGE, 1);
 	shmb_region_free(reader);
 	shmb_region_free(region);
+	UNTIL(broker, broker_stat(broker, "bytes") == bytes); /* of both segments */
 	shmb_client_free(other);
 	shmb_client_free(client);
 }
@@ -417,11 +419,18 @@ CASE(F33_a_copy_that_is_told_of_late_is_refused, PRIVATE)
 	struct wire_region_grow_result segment;
 	struct wire_region_grown_params grown = { .size = 3 * PAGE };
 	struct wire_region_data_result data;
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *reader;
 	struct layout_locker locker;
 	struct layout_publish *page;
+	uint64_t bytes;
+	uint8_t byte;
+	void *before;
 	int fds[2], fd;
 
 	CHECK_OK(raw_create(raw, "r", PAGE, 0700, SHMB_ATTACHED, &attached, fds));
+	reader = open_region(client, "r", SHMB_READ);
+	before = shmb_region_data(reader);
 	CHECK_OK(raw_region_lock(raw, attached.handle, &slot, &fd));
 	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[1], 0);
 	locker.lock = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -434,7 +443,13 @@ CASE(F33_a_copy_that_is_told_of_late_is_refused, PRIVATE)
 	grow.handle = grown.handle = attached.handle;
 	CHECK_CODE(raw_call(raw, WIRE_REGION_GROW, &grow, &segment), SHMB_EDEADLK);
 	take(&locker, page);
+	grow.capacity = PAGE; /* which it has */
+	CHECK_CODE(raw_call(raw, WIRE_REGION_GROW, &grow, &segment), SHMB_EINVAL);
+	grow.capacity = 3 * PAGE;
 	CHECK_OK(raw_call(raw, WIRE_REGION_GROW, &grow, &segment));
+	bytes = broker_stat(broker, "bytes");
+	CHECK_OK(raw_call(raw, WIRE_REGION_GROW, &grow, &segment)); /* in place of the first */
+	CHECK_INT(broker_stat(broker, "bytes"), bytes);
 	grown.has = WIRE_HAS(region_grown_params, writing);
 	grown.writing = page->writing;
 	give_back(&locker, page);
@@ -442,14 +457,18 @@ CASE(F33_a_copy_that_is_told_of_late_is_refused, PRIVATE)
 	take(&locker, page);
 	CHECK_CODE(raw_call(raw, WIRE_REGION_GROWN, &grown, NULL), SHMB_EDEADLK);
 	/* Shown before it is true; whoever asks is told that it is not. */
-	CHECK_INT(page->generation, 1);
+	CHECK_INT(page->generation, 2);
 	CHECK_OK(raw_call(raw, WIRE_REGION_DATA,
 			  &(struct wire_region_handle){ .handle = grown.handle }, &data));
 	CHECK_INT(data.generation, 0);
 	CHECK_INT(data.capacity, PAGE);
+	CHECK_OK(shmb_region_read_u8(reader, 0, &byte)); /* and stays where it is */
+	CHECK(shmb_region_data(reader) == before);
+	shmb_region_free(reader);
+	shmb_client_free(client);
 	grown.writing = page->writing;
 	CHECK_OK(raw_call(raw, WIRE_REGION_GROWN, &grown, NULL));
-	CHECK_INT(page->generation, 1);
+	CHECK_INT(page->generation, 2);
 	CHECK_INT(page->size, 3 * PAGE);
 	CHECK_CODE(raw_call(raw, WIRE_REGION_GROWN, &grown, NULL), SHMB_ENOENT);
 	give_back(&locker, page);

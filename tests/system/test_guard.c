@@ -200,6 +200,51 @@ CASE(F34_what_is_there_again_comes_back, PRIVATE)
 	shmb_client_free(client);
 }
 
+/* What was written there was in those pages alone. */
+CASE(F34_private_copies_that_are_gone_stay_gone, PRIVATE)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct shmb_client *client = connect_to(broker);
+	int fd;
+	struct shmb_region *region = make_file(broker, client, &fd), *ours = NULL;
+	unsigned char byte = 0x55;
+
+	options.flags = SHMB_PRIVATE;
+	CHECK_OK(shmb_region_open(client, "f", SHMB_READ | SHMB_WRITE, &options, &ours));
+	CHECK_OK(shmb_region_write_u8(ours, 3 * PAGE, 99));
+	SYS(ftruncate(fd, PAGE));
+	CHECK_CODE(shmb_region_read_u8(ours, 3 * PAGE, &byte), SHMB_EBUS);
+	SYS(ftruncate(fd, PAGES * PAGE));
+	CHECK_CODE(shmb_region_read_u8(ours, 3 * PAGE, &byte), SHMB_EBUS);
+	CHECK_INT(byte, 0x55);
+	CHECK_OK(shmb_region_read_u8(ours, 0, &byte));
+	shmb_region_free(ours);
+	free_file(region, fd);
+	shmb_client_free(client);
+}
+
+/* Whatever it was mapped for at first. */
+CASE(F34_what_was_made_accessible_is_guarded, PRIVATE)
+{
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct shmb_client *client = connect_to(broker);
+	int fd;
+	struct shmb_region *region = make_file(broker, client, &fd), *shut = NULL;
+	unsigned char byte;
+
+	options.flags = SHMB_NO_ACCESS;
+	CHECK_OK(shmb_region_open(client, "f", SHMB_READ | SHMB_WRITE, &options, &shut));
+	CHECK_OK(shmb_region_protect(shut, 0, 0, SHMB_PROTECT_READ | SHMB_PROTECT_WRITE));
+	SYS(ftruncate(fd, PAGE));
+	CHECK_CODE(shmb_region_read_u8(shut, 3 * PAGE, &byte), SHMB_EBUS);
+	CHECK_CODE(shmb_region_write_u8(shut, 4 * PAGE, 1), SHMB_EBUS);
+	SYS(ftruncate(fd, PAGES * PAGE));
+	CHECK_OK(shmb_region_write_u8(shut, 4 * PAGE, 1));
+	shmb_region_free(shut);
+	free_file(region, fd);
+	shmb_client_free(client);
+}
+
 CASE(F34_zeros_are_not_made_where_nothing_is, PRIVATE)
 {
 	struct shmb_client *client = connect_to(broker);

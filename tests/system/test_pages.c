@@ -115,6 +115,11 @@ CASE(F07_populate_stops_at_the_size, PRIVATE)
 	region = create(client, "r", 10 * PAGE + 1, &options);
 	CHECK_INT(resident(shmb_region_data(region), SIZE), 11);
 	shmb_region_free(region);
+	options.flags = 0;
+	region = create(client, "r", 10 * PAGE + 1, &options);
+	CHECK_OK(shmb_region_touch(region, 5 * PAGE, 0)); /* and so does the rest */
+	CHECK_INT(resident(shmb_region_data(region), SIZE), 6);
+	shmb_region_free(region);
 	shmb_client_free(client);
 }
 
