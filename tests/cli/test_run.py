@@ -302,10 +302,19 @@ sys.exit(len(sys.stdin.read()))
 		self.all_gone(process)
 		self.assert_clean(told)
 
+	def kill(self, pidfd):
+		try:
+			signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+		except ProcessLookupError:
+			pass
+
 	def test_keeper_and_a_broker_that_takes_its_time_to_die(self):
 		"""What it leaves is removed when it is gone, not before."""
 		process = self.start(self.SCRIPT)
 		told = self.told(process)
+		broker = os.pidfd_open(told["broker"])
+		self.addCleanup(os.close, broker)
+		self.addCleanup(self.kill, broker)  # whatever comes of it: it would stay stopped
 		os.kill(told["broker"], signal.SIGSTOP)  # as if the system had not come to it yet
 		os.kill(told["keeper"], signal.SIGKILL)
 		process.stdin.close()
