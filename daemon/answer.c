@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { TOLD_MAX = 64 };
+
 static const struct {
 	int error, code;
 	enum log_condition condition; /* LOG_CONDITION_COUNT: not worth a line */
@@ -27,6 +29,27 @@ static const struct {
 	{ ETOOMANYREFS, SHMB_ETOOMANYREFS, LOG_TOO_MANY_IN_FLIGHT },
 };
 
+/* A client can ask again and again for what cannot be. @what is a literal, so that these are few.
+ */
+static bool is_news(int error, const char *what)
+{
+	static struct {
+		int error;
+		const char *what;
+	} told[TOLD_MAX];
+
+	for (size_t i = 0; i < TOLD_MAX; i++) {
+		if (!told[i].what) {
+			told[i].error = error;
+			told[i].what = what;
+			return true;
+		}
+		if (told[i].error == error && strcmp(told[i].what, what) == 0)
+			return false;
+	}
+	return false;
+}
+
 int answer_fail_system(struct failure *failure, int error, const char *what)
 {
 	for (size_t i = 0; i < sizeof(causes) / sizeof(causes[0]); i++) {
@@ -36,6 +59,7 @@ int answer_fail_system(struct failure *failure, int error, const char *what)
 			return answer_fail(failure, causes[i].code, what);
 		}
 	}
-	log_error("%s: %s", what, strerror(abs(error)));
+	if (is_news(abs(error), what))
+		log_error("%s: %s (told once)", what, strerror(abs(error)));
 	return answer_fail(failure, SHMB_EIO, what);
 }

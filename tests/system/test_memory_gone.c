@@ -205,6 +205,19 @@ CASE(who_has_lost_memory_mapped_keeps_it, SYSTEM)
 	UNTIL(broker, broker_stat(broker, "regions") == 0);
 }
 
+/* Whoever asks for it again and again fills no log. */
+CASE(what_cannot_be_for_lack_of_memory_that_was_lost_is_told_once, SYSTEM)
+{
+	struct raw *raw = raw_greet(broker);
+	const struct wire_region_handle handle = { .handle = raw_make(raw, "r", SHMB_ATTACHED) };
+
+	raw = raw_survive(broker, raw, 0);
+	for (int i = 0; i < 20; i++)
+		CHECK_CODE(raw_call(raw, WIRE_REGION_DATA, &handle, NULL), SHMB_EIO);
+	CHECK_INT(broker_log_count(broker, "opening the region's memory"), 1);
+	raw_free(raw);
+}
+
 /* ---- What nobody claims ---- */
 
 static void leave_segment(const struct broker *broker, const char *instance, const char *rest)
