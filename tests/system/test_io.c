@@ -227,6 +227,13 @@ CASE(F26_chunks_in_place_and_a_shorter_last_one, PRIVATE)
 	CHECK_OK(shmb_walk_close(&walk));
 	CHECK_OK(shmb_walk_close(NULL));
 
+	CHECK_OK(shmb_walk_open(reader, 9000, 0, 600, SHMB_READ, &walk)); /* all that is behind */
+	for (seen = 9000; shmb_walk_next(&walk); seen += walk.length)
+		CHECK_INT(walk.offset, seen);
+	CHECK_INT(seen, 10000);
+	CHECK_INT(walk.length, 400);
+	CHECK_OK(shmb_walk_close(&walk));
+
 	CHECK_OK(shmb_walk_open(reader, 0, 0, page, SHMB_READ, &walk)); /* by pages */
 	CHECK_INT(shmb_walk_next(&walk), 1);
 	CHECK_INT((uintptr_t)walk.data % page, 0);
