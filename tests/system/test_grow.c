@@ -406,6 +406,58 @@ static void give_back(const struct layout_locker *locker, struct layout_publish 
 	layout_lock_release(locker, 0);
 }
 
+/* The region's lock and its publish page, mapped. */
+static struct layout_publish *map_by_hand(struct raw *raw, uint64_t handle, int page_fd,
+					  struct layout_locker *ret_locker)
+{
+	struct wire_region_lock_result slot;
+	struct layout_publish *page;
+	int fd;
+
+	CHECK_OK(raw_region_lock(raw, handle, &slot, &fd));
+	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, page_fd, 0);
+	ret_locker->lock = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(page != MAP_FAILED && ret_locker->lock != MAP_FAILED);
+	ret_locker->slot = (uint32_t)slot.slot;
+	ret_locker->n_slots = (uint32_t)slot.slots;
+	ret_locker->own = &ret_locker->lock->slots[ret_locker->slot - 1];
+	layout_lock_publish_slot(ret_locker);
+	close(fd);
+	return page;
+}
+
+/* It asked for memory and did nothing with it; then another one grows. */
+CASE(F33_what_somebody_began_and_left_is_given_back, PRIVATE)
+{
+	uint64_t bytes = broker_stat(broker, "bytes");
+	struct raw *raw = raw_greet(broker);
+	struct wire_region_attached attached;
+	struct wire_region_grow_params wanted = { .capacity = 64 * PAGE };
+	struct wire_region_grow_result segment;
+	struct shmb_client *client = connect_to(broker);
+	struct shmb_region *region;
+	struct layout_locker locker;
+	struct layout_publish *page;
+	int fds[2];
+
+	CHECK_OK(raw_create(raw, "r", PAGE, 0700, SHMB_ATTACHED, &attached, fds));
+	page = map_by_hand(raw, attached.handle, fds[1], &locker);
+	wanted.handle = attached.handle;
+	take(&locker, page);
+	CHECK_OK(raw_call(raw, WIRE_REGION_GROW, &wanted, &segment));
+	give_back(&locker, page);
+	region = open_region(client, "r", SHMB_READ | SHMB_WRITE);
+	grow(region, 2 * PAGE);
+	munmap(page, PAGE);
+	munmap(locker.lock, PAGE);
+	close(fds[0]);
+	close(fds[1]);
+	raw_free(raw);
+	shmb_region_free(region);
+	shmb_client_free(client);
+	UNTIL(broker, broker_stat(broker, "bytes") == bytes);
+}
+
 /*
  * A request that was given up on, and comes when its sender has the lock once more: others may have
  * written in between what is not in the copy.
@@ -414,7 +466,6 @@ CASE(F33_a_copy_that_is_told_of_late_is_refused, PRIVATE)
 {
 	struct raw *raw = raw_greet(broker);
 	struct wire_region_attached attached;
-	struct wire_region_lock_result slot;
 	struct wire_region_grow_params grow = { .capacity = 3 * PAGE };
 	struct wire_region_grow_result segment;
 	struct wire_region_grown_params grown = { .size = 3 * PAGE };
@@ -426,20 +477,12 @@ CASE(F33_a_copy_that_is_told_of_late_is_refused, PRIVATE)
 	uint64_t bytes;
 	uint8_t byte;
 	void *before;
-	int fds[2], fd;
+	int fds[2];
 
 	CHECK_OK(raw_create(raw, "r", PAGE, 0700, SHMB_ATTACHED, &attached, fds));
 	reader = open_region(client, "r", SHMB_READ);
 	before = shmb_region_data(reader);
-	CHECK_OK(raw_region_lock(raw, attached.handle, &slot, &fd));
-	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[1], 0);
-	locker.lock = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	CHECK(page != MAP_FAILED && locker.lock != MAP_FAILED);
-	locker.slot = (uint32_t)slot.slot;
-	locker.n_slots = (uint32_t)slot.slots;
-	locker.own = &locker.lock->slots[locker.slot - 1];
-	layout_lock_publish_slot(&locker);
-
+	page = map_by_hand(raw, attached.handle, fds[1], &locker);
 	grow.handle = grown.handle = attached.handle;
 	CHECK_CODE(raw_call(raw, WIRE_REGION_GROW, &grow, &segment), SHMB_EDEADLK);
 	take(&locker, page);
@@ -474,7 +517,6 @@ CASE(F33_a_copy_that_is_told_of_late_is_refused, PRIVATE)
 	give_back(&locker, page);
 	munmap(page, PAGE);
 	munmap(locker.lock, PAGE);
-	close(fd);
 	close(fds[0]);
 	close(fds[1]);
 	raw_free(raw);
