@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -403,7 +404,7 @@ CASE(F34_an_import_during_which_memory_was_gone_says_so, PRIVATE)
 	char path[128];
 	pthread_t thread;
 	uint8_t byte;
-	int fds[2];
+	int fds[2], left;
 
 	snprintf(path, sizeof(path), "%s", broker_path(broker, "file"));
 	options.backing = SHMB_BACKING_FILE;
@@ -414,13 +415,14 @@ CASE(F34_an_import_during_which_memory_was_gone_says_so, PRIVATE)
 	end.fd = fds[0];
 	CHECK_OK(pthread_create(&thread, NULL, copy_at_the_other_end, &end));
 	CHECK_INT(write(fds[1], "x", 1), 1);
-	for (byte = 0; byte == 0;) /* now it waits for more, or is about to */
-		CHECK_OK(shmb_region_read_u8(region, 0, &byte));
+	do /* until it has been taken: now it waits for more, or is about to */
+		SYS(ioctl(fds[0], FIONREAD, &left));
+	while (left > 0);
 	await_other_asleep();
 	SYS(truncate(path, 0));
-	CHECK_CODE(shmb_region_read_u8(region, 0, &byte), SHMB_EBUS);
+	CHECK_CODE(shmb_region_read_u8(region, 100, &byte), SHMB_EBUS); /* of the same page */
 	SYS(truncate(path, 4096));
-	CHECK_OK(shmb_region_read_u8(region, 0, &byte));
+	CHECK_OK(shmb_region_read_u8(region, 100, &byte));
 	CHECK_INT(write(fds[1], "y", 1), 1);
 	close(fds[1]);
 	CHECK_OK(pthread_join(thread, NULL));
