@@ -289,6 +289,7 @@ struct shmb_region {
 	_Atomic(struct mapped *) mapped; /* what `data` is in, and those before it; see mapped.h */
 	pthread_mutex_t remapping;       /* see mapped.h */
 	pthread_mutex_t following;       /* held by the thread that asks for a new segment */
+	_Atomic uint32_t n_unanswered;   /* times that it was not answered */
 	_Atomic uint32_t n_holds;        /* see region_hold() */
 	struct mapping page_mapping;
 	struct guarded page_guarded;

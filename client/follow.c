@@ -104,13 +104,28 @@ static int ask(struct shmb_region *region)
 	return result;
 }
 
+/* No other thread has found out where it is. One that the broker has not answered meanwhile has
+ * asked for all who came before it had lost patience: they have waited, too. */
+static int ask_unless_asked(struct shmb_region *region, uint32_t unanswered)
+{
+	int result;
+
+	if (atomic_load(&region->n_unanswered) != unanswered)
+		return SHMB_ETIMEDOUT; /* its particulars are kept */
+	result = ask(region);
+	if (result == SHMB_ETIMEDOUT)
+		atomic_fetch_add(&region->n_unanswered, 1);
+	return result;
+}
+
 int region_follow(struct shmb_region *region)
 {
+	uint32_t unanswered = atomic_load(&region->n_unanswered);
 	int result = 0;
 
 	pthread_mutex_lock(&region->following);
-	if (region_has_moved(region)) /* no other thread has been here */
-		result = ask(region);
+	if (region_has_moved(region))
+		result = ask_unless_asked(region, unanswered);
 	pthread_mutex_unlock(&region->following);
 	return result;
 }

@@ -38,6 +38,7 @@ struct mapping {
 	bool writable;
 	bool private;
 	bool dump;
+	bool sync;
 };
 
 /* map_page_size() - bytes of an ordinary page of memory */

@@ -160,6 +160,7 @@ int map_data(int fd, uint64_t bytes, const struct map_how *how, struct mapping *
 		.writable = how->writable,
 		.private = how->private,
 		.dump = how->dump,
+		.sync = how->sync,
 	};
 	return 0;
 }
@@ -206,11 +207,13 @@ bool map_zeros(const struct mapping *mapping, uint64_t offset, uint64_t length)
 int map_again(const struct mapping *mapping, int fd, uint64_t offset, uint64_t length)
 {
 	char *start = (char *)mapping->data + offset;
-	int flags = MAP_FIXED | (mapping->private ? MAP_PRIVATE : MAP_SHARED);
+	int flags = mapping->private ? MAP_PRIVATE
+		    : mapping->sync  ? system_sync_flags()
+				     : MAP_SHARED;
 	int result;
 
-	if ((void *)replace_mapping(start, (size_t)length, protection_now(mapping), flags, fd,
-				    (off_t)offset) == MAP_FAILED)
+	if ((void *)replace_mapping(start, (size_t)length, protection_now(mapping),
+				    MAP_FIXED | flags, fd, (off_t)offset) == MAP_FAILED)
 		return SHMB_ENOMEM;
 	/* As all of it was told when it was mapped. */
 	result = mapping->dump ? 0 : system_no_dump(start, (size_t)length);

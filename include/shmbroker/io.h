@@ -343,13 +343,13 @@ struct shmb_flush_policy {
 /**
  * shmb_region_set_flush_policy(), shmb_region_get_flush_policy()
  *
- * All writing functions of the library count; what is written through views and pointers does not:
- * tell it with shmb_region_wrote(). A flush that fails makes the write that caused it fail with its
- * error (the bytes are in the region); one of the timer shows in shmb_region_last_flush() and is
- * tried again. With every_ms what is pending is flushed when the handle is closed, and when the
- * client is freed, whose thread ends then. Each flush is of all that the handle's range has,
- * others' writes included; with SHMB_LOCKED the lock is held meanwhile. A policy of zeros ends
- * counting.
+ * All writing functions of the library count; what is written through views and pointers does not,
+ * nor what SHMB_ADVICE_REMOVE takes away: tell it with shmb_region_wrote(). A flush that fails
+ * makes the write that caused it fail with its error (the bytes are in the region); one of the
+ * timer shows in shmb_region_last_flush() and is tried again. With every_ms what is pending is
+ * flushed when the handle is closed, and when the client is freed, whose thread ends then. Each
+ * flush is of all that the handle's range has, others' writes included; with SHMB_LOCKED the lock
+ * is held meanwhile. A policy of zeros ends counting.
  *
  * Return: 0, or SHMB_EINVAL, SHMB_EMODE (it cannot be written), SHMB_ENOMEM (every_ms: no thread).
  */

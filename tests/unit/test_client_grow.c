@@ -306,6 +306,38 @@ static void one_thread_asks_for_all(void **state)
 	check_grown(all);
 }
 
+static void *fail_to_read_one(void *argument)
+{
+	uint32_t value;
+
+	assert_code(shmb_region_read_u32(argument, 100, &value), SHMB_ETIMEDOUT);
+	return NULL;
+}
+
+/* Nor does each wait for its own answer, after all the others have waited for theirs. */
+static void threads_that_are_not_answered_wait_no_longer_than_one(void **state)
+{
+	enum { N = 8, TIMEOUT_MS = 300 };
+	struct state *all = *state;
+	pthread_t threads[N];
+	int64_t start = clock_now();
+
+	all->begun = new_segment(3 * PAGE);
+	assert_int_equal(pwrite(all->begun, &(uint32_t){ 1 }, 4, 100), 4);
+	assert_code(shmb_client_set_timeout(all->client, TIMEOUT_MS), 0);
+	fake_pause(all->fake, true);
+	take_over(all->fake, all);
+	for (unsigned i = 0; i < N; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, fail_to_read_one, all->region),
+				 0);
+	for (unsigned i = 0; i < N; i++)
+		pthread_join(threads[i], NULL);
+	assert_true(clock_now() - start < INT64_C(1000000) * TIMEOUT_MS * N / 2);
+	fake_pause(all->fake, false);
+	assert_code(shmb_client_set_timeout(all->client, 5000), 0);
+	check_grown(all);
+}
+
 static int touch_in_child(void *argument)
 {
 	struct state *all = argument;
@@ -353,6 +385,7 @@ int main(void)
 		TEST(a_spoilt_generation_costs_a_question),
 		TEST(what_cannot_be_is_refused),
 		TEST(one_thread_asks_for_all),
+		TEST(threads_that_are_not_answered_wait_no_longer_than_one),
 		TEST(a_forked_child_does_not_follow),
 		TEST(a_closed_handle_does_not_follow),
 	};
