@@ -178,6 +178,14 @@ int region_check_slowly(struct shmb_region *region, uint32_t bars, uint64_t offs
 
 /* ---- After ---- */
 
+/* Is it somewhere else since it was looked for, or did anything come back that had vanished? */
+static bool has_changed(const struct shmb_region *region, uint64_t offset,
+			const struct region_place *place)
+{
+	return ((atomic_load(&region->state) ^ place->state) & REGION_MENDINGS) ||
+	       atomic_load(&region->data) + offset != place->data;
+}
+
 int region_after_slowly(struct shmb_region *region, uint32_t bars, uint64_t offset, uint64_t length,
 			const struct region_place *place)
 {
@@ -186,13 +194,17 @@ int region_after_slowly(struct shmb_region *region, uint32_t bars, uint64_t offs
 
 	if (now & REGION_CLOSED)
 		return region_refuse(region, SHMB_ECLOSED, NULL);
-	if (atomic_load(&region->data) + offset != place->data ||
-	    (now ^ place->state) & REGION_MENDINGS)
+	if (has_changed(region, offset, place))
 		return 1;
 	if (now & REGION_PAGE_LOST)
 		result = region_check_page(region);
 	if (result == 0 && now & REGION_FAULTED)
 		result = region_find_lost(region, offset, length);
+	/* seq_cst: we look for what is lost and then whether anything came back; who mends says so
+	 * and then forgets what was lost. What was not found was there all the time, or we see it.
+	 */
+	if (result == 0 && now & REGION_FAULTED && has_changed(region, offset, place))
+		return 1;
 	if (result == 0 && bars & now & REGION_COUNTED)
 		result = flush_count(region, offset, length);
 	return result;

@@ -204,6 +204,7 @@ int shmb_region_advise(struct shmb_region *region, uint64_t offset, uint64_t len
 {
 	struct range range;
 	int result = range_take(region, offset, length, &range);
+	uint64_t since;
 
 	if (result < 0)
 		return result;
@@ -215,10 +216,12 @@ int shmb_region_advise(struct shmb_region *region, uint64_t offset, uint64_t len
 	/* It writes: not to zeros that stand for what has vanished. */
 	if (advice == SHMB_ADVICE_REMOVE && has_lost_some(region))
 		result = region_mend(region, range.offset, range.length);
+	since = atomic_load(&range.mapped->n_mended);
 	if (result == 0)
 		result = advise(region, &range, advice);
-	if (result == 0 && advice == SHMB_ADVICE_REMOVE && has_lost_some(region))
-		result = region_find_lost(region, range.offset, range.length);
+	if (result == 0 && advice == SHMB_ADVICE_REMOVE &&
+	    mapped_was_lost(range.mapped, range.offset, range.length, since))
+		result = SHMB_EBUS;
 	return range_done(region, &range, result, advice_name(advice), 0);
 }
 

@@ -71,15 +71,13 @@ static uint64_t mend_part(struct shmb_region *region, struct mapped *mapped, uin
 			  uint64_t length)
 {
 	uint64_t there = present(region, mapped, offset, length);
-	bool forgotten;
 
 	if (there == 0 || !remember(mapped, offset, there) ||
 	    map_again(&mapped->mapping, region->fd, offset, there) < 0)
 		return 0;
-	forgotten = guard_forget(&mapped->guarded, offset, there);
-	/* Who has copied zeros copies again. */
+	/* Who has copied zeros copies again: first, see region_after_slowly(). */
 	atomic_fetch_add(&region->state, REGION_MENDED);
-	return forgotten ? there : 0;
+	return guard_forget(&mapped->guarded, offset, there) ? there : 0;
 }
 
 bool mapped_mend(struct shmb_region *region, uint64_t offset, uint64_t length, uint64_t *ret_offset,

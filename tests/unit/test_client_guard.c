@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -174,6 +175,67 @@ static void what_came_back_in_between_is_read_again(void **state)
 	fake_stop(fake);
 }
 
+/* Somebody mends just when another looks for what is lost: the list of that is shut, and whoever
+ * looks into it waits for the mender. */
+static struct meeting {
+	struct shmb_region *region;
+	void *list;
+	_Atomic bool looking, mended;
+} meeting;
+
+static void on_look(int number)
+{
+	(void)number;
+	mprotect(meeting.list, PAGE, PROT_READ | PROT_WRITE);
+	atomic_store(&meeting.looking, true);
+	while (!atomic_load(&meeting.mended))
+		sched_yield();
+}
+
+static void *mend_when_looked_for(void *argument)
+{
+	uint8_t byte;
+
+	while (!atomic_load(&meeting.looking))
+		sched_yield();
+	assert_code(shmb_region_read_u8(meeting.region, PAGE, &byte), 0);
+	atomic_store(&meeting.mended, true);
+	return argument;
+}
+
+static void what_comes_back_during_the_look_is_read_again(void **state)
+{
+	const struct sigaction look = { .sa_handler = on_look };
+	struct fake *fake = fake_start();
+	struct shmb_client *client = fake_connect(fake, 5000);
+	struct shmb_region_options options = SHMB_REGION_OPTIONS_INIT;
+	struct sigaction before;
+	struct region_place place;
+	pthread_t thread;
+	uint8_t byte;
+
+	options.flags = SHMB_KEEP_FD;
+	assert_code(shmb_region_create(client, "a", 4 * PAGE, &options, &meeting.region), 0);
+	assert_code(shmb_guard_install(), 0); /* cmocka has set its own for each test */
+	assert_int_equal(ftruncate(shmb_region_fd(meeting.region), 2 * PAGE), 0);
+	assert_code(shmb_region_read_u8(meeting.region, 3 * PAGE, &byte), SHMB_EBUS);
+	assert_code(region_check_read(meeting.region, PAGE, 1, &place), 0);
+	assert_int_equal(ftruncate(shmb_region_fd(meeting.region), 0), 0);
+	assert_int_equal(*(volatile unsigned char *)place.data, 0);
+	assert_int_equal(ftruncate(shmb_region_fd(meeting.region), 2 * PAGE), 0);
+
+	meeting.list = (void *)atomic_load(&meeting.region->mapped)->guarded.lost;
+	assert_int_equal(sigaction(SIGSEGV, &look, &before), 0);
+	assert_int_equal(pthread_create(&thread, NULL, mend_when_looked_for, NULL), 0);
+	assert_int_equal(mprotect(meeting.list, PAGE, PROT_NONE), 0);
+	assert_int_equal(region_after_read(meeting.region, PAGE, 1, &place), 1);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(sigaction(SIGSEGV, &before, NULL), 0);
+	shmb_region_free(meeting.region);
+	shmb_client_free(client);
+	fake_stop(fake);
+}
+
 /* The mapping is kept, or not: then so is nothing else. */
 static int keep(struct shmb_region *region, const struct region_place *place, uint64_t offset)
 {
@@ -266,6 +328,7 @@ int main(void)
 		cmocka_unit_test(many_mappings_are_told_apart),
 		cmocka_unit_test(who_faults_waits_for_who_mends),
 		cmocka_unit_test(what_came_back_in_between_is_read_again),
+		cmocka_unit_test(what_comes_back_during_the_look_is_read_again),
 		cmocka_unit_test(what_vanishes_before_it_is_held_is_looked_at_again),
 		cmocka_unit_test(who_does_not_wait_is_noticed),
 	};
