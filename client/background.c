@@ -277,11 +277,10 @@ static int see_to_it(struct background *background)
 
 	if (background->stopping)
 		return 0;
-	if (count_free(background, NULL) < wanted)
-		return start_worker(background);
-	/* All, as the one that the signal hit might not be the one that it is for. */
+	/* All, as the one that the signal hit might not be the one that it is for; and whether or
+	 * not there are enough of them, as there may never be more. */
 	pthread_cond_broadcast(&background->wake);
-	return 0;
+	return count_free(background, NULL) < wanted ? start_worker(background) : 0;
 }
 
 static void run_operation(struct worker *worker, struct operation *operation)

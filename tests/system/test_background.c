@@ -5,6 +5,7 @@
  */
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -386,6 +387,36 @@ CASE(F32_without_a_thread_or_memory_nothing_is_begun, PRIVATE)
 	CHECK_INT(told[0].calls, 0);
 	CHECK_OK(told[1].status);
 	CHECK_OK(told[2].status);
+	shmb_region_free(file);
+	shmb_client_free(client);
+}
+
+/* The one that there is, which sees to what is due by and by, gets on with it. */
+CASE(F32_where_there_are_no_more_threads_the_one_that_rests_does_it, PRIVATE)
+{
+	struct shmb_flush_policy policy = SHMB_FLUSH_POLICY_INIT;
+	struct shmb_client *client;
+	struct shmb_region *file;
+	struct told_operation told = { 0 };
+
+#ifdef SHMB_TEST_NO_FAULTS
+	SKIP("the sanitizer's own functions cannot be made to fail");
+#endif
+	client = connect_to(broker);
+	file = create_file(broker, client, "f", SIZE);
+	begin();
+	policy.every_ms = 3600000;
+	CHECK_OK(shmb_region_set_flush_policy(file, &policy));
+	CHECK_OK(shmb_region_write(file, 0, "x", 1, 0)); /* due in an hour */
+	atomic_store(&thread_failures, INT_MAX);
+	/* By the second one at the latest it has nothing else to do. */
+	for (int i = 1; i <= 3; i++) {
+		CHECK_OK(shmb_region_flush_async(file, 0, 1, on_done, &told));
+		process_until(client, (unsigned)i);
+		CHECK_OK(told.status);
+	}
+	CHECK(atomic_load(&thread_failures) < INT_MAX);
+	atomic_store(&thread_failures, 0);
 	shmb_region_free(file);
 	shmb_client_free(client);
 }
