@@ -232,6 +232,11 @@ void growth_end(struct broker *broker, struct region *region, uint64_t size)
 	region_destroy_segments(broker, region_owner(region), &old, capacity);
 }
 
+int growth_fd(const struct region *region)
+{
+	return region->growth ? region->growth->segments.fds[SEGMENT_DATA] : -1;
+}
+
 void growth_drop(struct broker *broker, struct region *region)
 {
 	struct growth *growth = region->growth;

@@ -41,6 +41,10 @@ void growth_end(struct broker *broker, struct region *region, uint64_t size);
 /* growth_show() - say in the publish page which data segment it is, and how large */
 void growth_show(struct broker *broker, struct region *region);
 
+/* growth_fd() - the descriptor of what was begun, borrowed; -1: nothing was, or it is kept by name
+ */
+int growth_fd(const struct region *region);
+
 /* growth_drop() - what was begun is not wanted any more, if there is something */
 void growth_drop(struct broker *broker, struct region *region);
 

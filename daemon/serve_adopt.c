@@ -6,6 +6,7 @@
 #include "adopt.h"
 #include "arena.h"
 #include "broker.h"
+#include "growth.h"
 #include "layout/lock.h"
 #include "peer.h"
 #include "records.h"
@@ -38,6 +39,14 @@ static bool has_stored(const struct segments *segments, int fd, ino_t inode)
 	return false;
 }
 
+/* What the region will be, and stored from then on. */
+static bool grows_into(const struct region *region, int fd)
+{
+	int begun = growth_fd(region);
+
+	return begun >= 0 && adopt_is_same(fd, begun);
+}
+
 /* systemd(1) drops what it has already, and the next daemon would miss it. */
 static bool is_stored(const struct broker *broker, int fd, ino_t inode)
 {
@@ -45,7 +54,7 @@ static bool is_stored(const struct broker *broker, int fd, ino_t inode)
 	const struct arena *arena;
 
 	DL_FOREACH2(broker->regions.all, region, next)
-		if (has_stored(&region->segments, fd, inode))
+		if (has_stored(&region->segments, fd, inode) || grows_into(region, fd))
 			return true;
 	DL_FOREACH(broker->arenas, arena)
 		if (has_stored(&arena->segments, fd, inode))

@@ -83,6 +83,30 @@ CASE(what_has_grown_is_all_in_the_store, SYSTEM, .fd_store = 64)
 	raw_free(raw);
 }
 
+/* The store would keep one of the two, and the next broker miss the other. */
+CASE(what_a_region_grows_into_is_no_other_region, SYSTEM, .fd_store = 64)
+{
+	struct raw *raw = raw_greet(broker);
+	struct wire_region_attached attached;
+	int fds[2], given[2];
+	char path[40];
+
+	CHECK_OK(raw_begin_adopt(raw));
+	CHECK_OK(raw_create(raw, "g", 4096, 0700, SHMB_PERSISTENT, &attached, given));
+	close(given[0]);
+	close(given[1]);
+	hold_lock(raw, attached.handle);
+	CHECK_OK(grow(raw, attached.handle, 65536));
+	fds[0] = SYS(dup(raw->packet.fds[0]));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fds[0]);
+	fds[1] = SYS(open(path, O_RDONLY | O_CLOEXEC));
+	CHECK_CODE(raw_adopt(raw, "other", 65536, SHMB_READ, fds, 2, 2, &attached, given),
+		   SHMB_EBUSY);
+	close(fds[0]);
+	close(fds[1]);
+	raw_free(raw);
+}
+
 /* ---- Descriptors ---- */
 
 enum { BIG = 512 << 20, N_BIG = 4 }; /* bytes; some 25 ms each to free */
