@@ -4,12 +4,13 @@
  * mapping.
  */
 
-#include "client.h"
-
 #include <string.h>
 
+#include "calls.h"
+#include "client.h"
 #include "list.h"
 #include "sized.h"
+#include "touch.h"
 
 /* ---- Describing ---- */
 

@@ -5,14 +5,17 @@
  * themselves are file.c's.
  */
 
-#include "make.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "calls.h"
+#include "client.h"
 #include "file.h"
+#include "make.h"
+#include "output.h"
+#include "region.h"
 
 enum { RACES_MAX = 100 }; /* lost by the same program; then the name is not what it seems */
 

@@ -20,8 +20,13 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include <shmbroker/io.h>
+
 #include "client.h"
+#include "clock.h"
+#include "loop.h"
 #include "operation.h"
+#include "region.h"
 
 enum {
 	WORKERS_MAX = 8,

@@ -8,6 +8,8 @@
  * While the broker is away the reader looks for it, and requests in flight wait to be repeated.
  */
 
+#include "calls.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -17,6 +19,13 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "clock.h"
+#include "loop.h"
+#include "output.h"
+#include "receive.h"
+#include "region.h"
+#include "resume.h"
+#include "watch.h"
 
 /* ---- The table ---- */
 

@@ -13,7 +13,16 @@
 #include <unistd.h>
 
 #include "address.h"
+#include "calls.h"
+#include "clock.h"
+#include "loop.h"
+#include "output.h"
+#include "parting.h"
+#include "region.h"
+#include "resume.h"
 #include "sized.h"
+#include "wait.h"
+#include "watch.h"
 
 #define STRING_(number) #number
 #define STRING(number)  STRING_(number)

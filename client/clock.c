@@ -3,6 +3,8 @@
  * Time, as deadlines need it.
  */
 
+#include "clock.h"
+
 #include <limits.h>
 #include <time.h>
 

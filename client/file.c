@@ -15,7 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "client.h"
+#include "clock.h"
+#include "error.h"
+#include "output.h"
 
 enum {
 	FILE_FLAGS = SHMB_FILE_CREATE | SHMB_FILE_EXCLUSIVE | SHMB_FILE_TRUNCATE,

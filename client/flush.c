@@ -9,9 +9,11 @@
 
 #include "flush.h"
 
+#include <shmbroker/io.h>
+
 #include "background.h"
-#include "client.h"
 #include "sized.h"
+#include "touch.h"
 
 /* ---- Counting ---- */
 

@@ -4,11 +4,13 @@
  * whatever the fast ones in touch.h send here.
  */
 
-#include "client.h"
+#include "region.h"
 
 #include <unistd.h>
 
+#include "calls.h"
 #include "how.h"
+#include "touch.h"
 
 void region_apply_flags(struct shmb_region *region, const struct mapped *mapped)
 {

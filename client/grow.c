@@ -7,14 +7,18 @@
  * the broker changes from one to the other in one step, when it is told that the copy is made.
  */
 
-#include "client.h"
+#include "region.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "calls.h"
+#include "client.h"
 #include "layout/step.h"
+#include "output.h"
+#include "touch.h"
 
 enum {
 	PIECE = 1 << 20,

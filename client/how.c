@@ -8,6 +8,10 @@
 
 #include <string.h>
 
+#include "calls.h"
+#include "client.h"
+#include "map.h"
+
 /* ---- What fits together ---- */
 
 struct pair {

@@ -7,7 +7,10 @@
 
 #include <stdbool.h>
 
-#include "client.h"
+#include <shmbroker/shmbroker.h>
+
+#include "calls.h"
+#include "map.h"
 
 /* Flags that are about the mapping, and hold for create and open alike. */
 enum {

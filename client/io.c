@@ -4,10 +4,12 @@
  * nothing that another process can write for more than a number to be bounded.
  */
 
-#include "client.h"
-
 #include <endian.h>
 #include <string.h>
+
+#include <shmbroker/io.h>
+
+#include "touch.h"
 
 /* How far beyond the caller's buffer a string is looked for: reading a sparse region makes pages.
  */

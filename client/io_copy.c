@@ -4,9 +4,10 @@
  * pieces. A write is counted as one, however many pieces it has.
  */
 
-#include "io_parts.h"
-
 #include <string.h>
+
+#include "io_parts.h"
+#include "touch.h"
 
 enum { BOUNCE_BYTES = 8192 };
 

@@ -5,6 +5,7 @@
  */
 
 #include "io_parts.h"
+#include "touch.h"
 
 /* What the header takes for granted of the publish page. */
 _Static_assert(offsetof(struct layout_publish, generation) ==

@@ -4,12 +4,13 @@
  * copies out of the mapping and into it; memory that has vanished is an EFAULT here, no signal.
  */
 
-#include "io_parts.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "io_parts.h"
+#include "touch.h"
 
 enum { PIECE_BYTES = 1 << 20 }; /* between two reports of progress */
 

@@ -4,9 +4,9 @@
 
 /* What the functions of <shmbroker/io.h> share. */
 
-#include "client.h"
-
 #include <shmbroker/io.h>
+
+#include "touch.h"
 
 /* io_refuse() - as region_refuse(), for what was found without a look at the handle: that it is
  * closed, or the parent's, comes first */

@@ -4,6 +4,7 @@
  */
 
 #include "io_parts.h"
+#include "region.h"
 
 /* ---- Walks ---- */
 

@@ -5,6 +5,7 @@
  */
 
 #include "io_parts.h"
+#include "touch.h"
 
 int io_window_refuse(const struct shmb_window *window, uint64_t offset, uint64_t length)
 {

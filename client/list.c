@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "calls.h"
+#include "client.h"
+
 int page_take(struct page *page, size_t n_infos, bool more, const struct wire_bytes *cursor)
 {
 	if (n_infos > LIST_PAGE_MAX || cursor->length > LIST_CURSOR_MAX)

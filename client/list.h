@@ -4,7 +4,7 @@
 
 /* Lists come in pages with a cursor, whatever they are of. */
 
-#include "client.h"
+#include "calls.h"
 
 enum { LIST_PAGE_MAX = 64, LIST_CURSOR_MAX = 200 };
 

@@ -5,7 +5,13 @@
  * named lock is its callers' business.
  */
 
+#include "lock.h"
+
+#include "calls.h"
 #include "client.h"
+#include "layout/step.h"
+#include "region.h"
+#include "wait.h"
 
 enum {
 	/* How long a claimant holds back for one whose turn it is: more than waking up takes. */

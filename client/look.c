@@ -4,11 +4,11 @@
  * Touches no mapping.
  */
 
-#include "client.h"
-
 #include <stdlib.h>
 #include <string.h>
 
+#include "calls.h"
+#include "client.h"
 #include "list.h"
 #include "sized.h"
 

@@ -7,6 +7,8 @@
  * changes to files. Callbacks run in shmb_client_process() and nowhere else.
  */
 
+#include "loop.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -15,7 +17,15 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "calls.h"
+#include "client.h"
+#include "clock.h"
 #include "make.h"
+#include "output.h"
+#include "receive.h"
+#include "region.h"
+#include "resume.h"
+#include "watch.h"
 
 enum { RETRY_NS = 100000000 }; /* until the system may have room for us in the epoll again */
 

@@ -9,8 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <shmbroker/io.h>
+
+#include "calls.h"
+#include "client.h"
 #include "file.h"
 #include "how.h"
+#include "loop.h"
+#include "region.h"
 #include "sized.h"
 
 enum {

@@ -5,7 +5,9 @@
 /* Between those who ask for regions: make.c (created, opened), adopt.c (made of files), ticket.c.
  */
 
-#include "client.h"
+#include <shmbroker/shmbroker.h>
+
+#include "calls.h"
 
 enum { REQUEST_PATH_BYTES = 1024 };
 

@@ -4,11 +4,13 @@
  * has to change when its mapping does.
  */
 
-#include "client.h"
+#include "mapped.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#include "region.h"
 
 int mapped_new(struct shmb_region *region, int fd, uint64_t bytes, uint32_t generation,
 	       struct mapped **ret_mapped)

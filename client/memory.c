@@ -4,9 +4,9 @@
  * Checks ranges and rights and keeps errors; how a system does it is in map_*.c.
  */
 
-#include "client.h"
-
 #include <string.h>
+
+#include "touch.h"
 
 size_t shmb_page_size(void)
 {

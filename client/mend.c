@@ -4,10 +4,12 @@
  * it is there again, and who is told that it was not.
  */
 
-#include "client.h"
+#include "region.h"
 
 #include <stdlib.h>
 #include <sys/stat.h>
+
+#include "touch.h"
 
 /* A part that was lost while there were views, and is back. */
 struct mended {

@@ -3,11 +3,13 @@
  * Named locks: made and opened, used, let go. How locking works is in lock.c.
  */
 
-#include "client.h"
-
 #include <stdlib.h>
 #include <string.h>
 
+#include "calls.h"
+#include "client.h"
+#include "lock.h"
+#include "output.h"
 #include "sized.h"
 
 enum { MODE_ALL = 0777 };

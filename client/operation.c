@@ -6,6 +6,13 @@
 
 #include "operation.h"
 
+#include <shmbroker/io.h>
+
+#include "calls.h"
+#include "client.h"
+#include "loop.h"
+#include "touch.h"
+
 static int write_and_flush(const struct operation *operation)
 {
 	struct shmb_region *region = operation->region;

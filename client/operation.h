@@ -4,7 +4,10 @@
 
 /* Between what is asked for in the background and the threads that do it. */
 
-#include "client.h"
+#include <shmbroker/io.h>
+
+#include "background.h"
+#include "loop.h"
 
 struct operation {
 	TAILQ_ENTRY(operation) link; /* while it has not begun */

@@ -6,12 +6,18 @@
  * in line.
  */
 
+#include "output.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "calls.h"
 #include "client.h"
+#include "loop.h"
+#include "receive.h"
+#include "region.h"
 
 /* A region.close notification fits: [2, "region.close", {"handle": UINT32_MAX}]. */
 enum { OUTPUT_CLOSE_BYTES = 64 };

@@ -9,12 +9,17 @@
  * then arrives all the same, unless that broker dies, too.
  */
 
-#include "client.h"
+#include "parting.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "client.h"
+#include "clock.h"
+#include "resume.h"
+#include "wire/packet.h"
 
 enum { PARTING_NS = 100000000, PAUSE_NS = 1000000 };
 

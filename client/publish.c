@@ -5,9 +5,12 @@
  * anybody.
  */
 
-#include "client.h"
+#include "region.h"
 
+#include "client.h"
 #include "layout/futex.h"
+#include "wait.h"
+#include "wire/packet.h"
 
 /* ---- Publishing ---- */
 

@@ -5,11 +5,19 @@
  * descriptor.
  */
 
+#include "receive.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "calls.h"
 #include "client.h"
+#include "loop.h"
+#include "output.h"
+#include "region.h"
+#include "resume.h"
+#include "watch.h"
 
 static void take_event(struct shmb_client *client, const struct wire_incoming *message)
 {

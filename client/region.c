@@ -4,7 +4,7 @@
  * region is checked before anything is touched through it. How one is asked for is in make.c.
  */
 
-#include "client.h"
+#include "region.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,9 +12,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "calls.h"
+#include "client.h"
 #include "file.h"
 #include "how.h"
 #include "layout/futex.h"
+#include "loop.h"
+#include "output.h"
+#include "watch.h"
 
 /* ---- References ---- */
 

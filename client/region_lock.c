@@ -4,12 +4,15 @@
  * is in lock.c.
  */
 
-#include "client.h"
+#include "region.h"
 
 #include <sched.h>
 #include <string.h>
 
+#include "client.h"
+#include "clock.h"
 #include "copy.h"
+#include "touch.h"
 
 enum {
 	SNAPSHOT_NS = 5000000, /* of trying */

@@ -13,7 +13,7 @@
  * Knows nothing of what is repeated, which is output.c's, nor of watches.
  */
 
-#include "client.h"
+#include "resume.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +25,14 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "calls.h"
+#include "client.h"
+#include "clock.h"
+#include "loop.h"
+#include "output.h"
+#include "receive.h"
+#include "watch.h"
 
 enum {
 	BACKOFF_LEAST_NS = 1000000,

@@ -7,6 +7,9 @@
 #include "semaphore.h"
 
 #include "client.h"
+#include "layout/step.h"
+#include "predict.h"
+#include "wait.h"
 
 static out_of_line int refuse(const struct shmb_semaphore *handle, int code, const char *what)
 {

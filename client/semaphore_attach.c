@@ -10,11 +10,14 @@
  * and when the next comes after the last has gone it is asked for and mapped anew.
  */
 
-#include "client.h"
-
 #include <stdlib.h>
 #include <string.h>
 
+#include "calls.h"
+#include "client.h"
+#include "guard.h"
+#include "map.h"
+#include "output.h"
 #include "semaphore.h"
 #include "sized.h"
 

@@ -4,10 +4,13 @@
  * broker makes and remembers them; here they are turned into text and back.
  */
 
-#include "make.h"
-
 #include <stdio.h>
 #include <string.h>
+
+#include "calls.h"
+#include "client.h"
+#include "make.h"
+#include "region.h"
 
 enum {
 	ACCESS_ALL = SHMB_READ | SHMB_WRITE | SHMB_LOCK,

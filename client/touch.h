@@ -3,7 +3,7 @@
 #define CLIENT_TOUCH_H
 
 /*
- * Touching a region's bytes: what is checked before and after. Included by client.h.
+ * Touching a region's bytes: what is checked before and after.
  *
  *	struct region_place place;
  *
@@ -21,6 +21,8 @@
  * memory may have vanished. No lock and no write to anything shared, where nothing of this has
  * happened.
  */
+
+#include "region.h"
 
 /* What sends a thread to the slow way. */
 enum {

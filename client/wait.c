@@ -9,8 +9,9 @@
 #include <sched.h>
 #include <unistd.h>
 
-#include "client.h"
+#include "clock.h"
 #include "layout/futex.h"
+#include "layout/step.h"
 
 enum {
 	SLICE_NS = 1000000000, /* no sleep is longer: a wake-up that was stolen costs that much */

@@ -11,12 +11,18 @@
  * Changes to a file are the system's to tell, and go straight to this process.
  */
 
-#include "client.h"
+#include "watch.h"
 
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "calls.h"
+#include "client.h"
+#include "clock.h"
 #include "file_events.h"
+#include "loop.h"
+#include "output.h"
+#include "region.h"
 
 enum {
 	TYPES_WIRE = SHMB_EVENT_PUBLISHED | SHMB_EVENT_RESIZED | SHMB_EVENT_REMOVED |

@@ -10,7 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "client.h"
+#include "clock.h"
+#include "region.h"
 
 enum { PAGE = 4096, SHORT_MS = 60 };
 

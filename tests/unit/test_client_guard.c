@@ -15,7 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "client.h"
+#include "region.h"
+#include "touch.h"
 
 enum { PAGE = 4096, PAGES = 200 };
 

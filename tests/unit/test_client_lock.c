@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client.h"
+#include "calls.h"
+#include "layout/relax.h"
+#include "region.h"
 
 enum { TIMEOUT_MS = 200 };
 

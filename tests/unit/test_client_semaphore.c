@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "calls.h"
 #include "client.h"
+#include "region.h"
 #include "semaphore.h"
 
 struct state {
