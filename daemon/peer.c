@@ -86,6 +86,12 @@ static void settle_fds(struct peer *peer)
 	peer->fds_in_flight = 0;
 }
 
+static bool has_unread_fds(struct peer *peer)
+{
+	settle_fds(peer);
+	return peer->fds_in_flight > 0;
+}
+
 static bool fits_in_flight(const struct peer *peer)
 {
 	const struct settings *settings = &peer->broker->settings;
@@ -134,14 +140,13 @@ static void on_blocked_tick(uv_timer_t *timer)
 
 	DL_FOREACH_SAFE2(broker->blocked, peer, next, blocked_next) {
 		if (peer->lingering) {
-			settle_fds(peer);
-			if (peer->fds_in_flight == 0)
+			if (!has_unread_fds(peer))
 				close_peer(peer);
 		} else if (peer->stalled && may_go_on(peer)) {
 			peer->stalled = peer->crowded = false;
 			update_blocked(peer);
-		} else if (!peer->queue && peer->fds_in_flight == 0) {
-			/* It waits because others of its user have not read: not its fault. */
+		} else if (!peer->queue && !has_unread_fds(peer)) {
+			/* It waits for others of its user: not its fault. */
 		} else if (uv_now(&broker->loop) - peer->blocked_since >=
 			   broker->settings.slow_timeout_ms) {
 			peer_drop(peer, SHMB_ETIMEDOUT, "does not read what it asked for");

@@ -510,7 +510,7 @@ CASE(F03_a_socket_that_lingers, PRIVATE)
 	UNTIL(broker, children_of(broker->pid) == 0);
 }
 
-enum { WAITING_MAX = 300 };
+enum { WAITING_MAX = 300, HANGING_MAX = 8 };
 
 struct hang {
 	unsigned how;
@@ -683,6 +683,46 @@ CASE(F03_many_that_wait_for_them_cost_nothing, SYSTEM, .config = ALLOW_BOTH, .ti
 	CHECK_INT(actor_hear(&actor), 1);
 	actor_end(&actor);
 	UNTIL(broker, broker_stat(broker, "connections") == 1);
+	UNTIL(broker, children_of(broker->pid) == 0);
+	remove_directories(broker);
+}
+
+/* Who waits for them and has read all that it got is none that does not read. */
+CASE(F03_who_waits_for_them_is_not_dropped, SYSTEM, .arguments = { "--slow-timeout=100ms" })
+{
+	struct wire_region_attached attached;
+	struct stubborn *stubborn;
+	struct raw *hanging[HANGING_MAX], *raw;
+	char lower[128], path[160];
+	int fds[2], given[2];
+
+	make_directories(broker);
+	snprintf(lower, sizeof(lower), "%s", broker_path(broker, "lower"));
+	stubborn = stubborn_mount(lower);
+	if (!stubborn) {
+		remove_directories(broker);
+		SKIP("no FUSE");
+	}
+	snprintf(path, sizeof(path), "%s/file", lower);
+	fds[0] = SYS(open(path, O_RDONLY | O_CLOEXEC));
+	fds[1] = SYS(open(path, O_RDONLY | O_CLOEXEC));
+	for (int i = 0; i < HANGING_MAX; i++)
+		hanging[i] = begun(broker);
+	raw = begun(broker);
+	CHECK_OK(raw_create(raw, "own", BYTES, 0700, SHMB_ATTACHED, &attached, given));
+	close_pair(given);
+	stubborn_hang(stubborn, STUBBORN_STAT);
+	for (int i = 0; i < HANGING_MAX; i++)
+		CHECK_OK(raw_send_adopt(hanging[i], "bad", BYTES, SHMB_READ, fds, 2, 2));
+	UNTIL(broker, children_of(broker->pid) == HANGING_MAX);
+	CHECK_OK(raw_send_adopt(raw, "bad", BYTES, SHMB_READ, fds, 2, 2));
+	CHECK(!raw_ready(raw, 1000));
+	stubborn_end(stubborn);
+	CHECK(raw_ready(raw, 5000)); /* it is its turn */
+	raw_free(raw);
+	for (int i = 0; i < HANGING_MAX; i++)
+		raw_free(hanging[i]);
+	close_pair(fds);
 	UNTIL(broker, children_of(broker->pid) == 0);
 	remove_directories(broker);
 }
