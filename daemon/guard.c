@@ -48,7 +48,7 @@ void guard_init(void)
 	sigaction(SIGBUS, &action, NULL);
 }
 
-void guard_enter(struct guard *guard, void *data, size_t bytes)
+static void fill(struct guard *guard, void *data, size_t bytes)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 
@@ -56,6 +56,11 @@ void guard_enter(struct guard *guard, void *data, size_t bytes)
 	guard->bytes = (bytes + page - 1) / page * page;
 	guard->vanished = 0;
 	guard->outer = innermost;
+}
+
+void guard_enter(struct guard *guard, void *data, size_t bytes)
+{
+	fill(guard, data, bytes);
 	innermost = guard;
 }
 
@@ -67,11 +72,10 @@ bool guard_leave(struct guard *guard)
 
 int guard_open(struct guard *guard, int fd, size_t bytes)
 {
-	void *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-	if (data == MAP_FAILED)
+	fill(guard, mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), bytes);
+	if (guard->data == MAP_FAILED)
 		return -errno;
-	guard_enter(guard, data, bytes);
+	innermost = guard;
 	return 0;
 }
 
